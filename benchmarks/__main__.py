@@ -25,11 +25,13 @@ from benchmarks import (
     fairness,
     render,
     size,
+    stream,
 )
 from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 from benchmarks.incident import run as incident
+from benchmarks.kafka import run as kafka
 from benchmarks.loop import honesty as loop_honesty
 from benchmarks.soak import run as soak
 
@@ -37,6 +39,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "alerts": alerts.run,
     "budgets": budgets.run,
     "exporter": exporter.run,
+    "kafka": kafka.run,
     "client": client.run,
     "render": render.run,
     "dashboards": dashboards.run,
@@ -53,6 +56,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "incident": incident.run,
     "soak": soak.run,
     "size": size.run,
+    "stream": stream.run,
 }
 
 

@@ -188,7 +188,7 @@ def _round(url: str, client: Client, fleet: Sequence[Model]) -> dict[str, tuple[
     server = _server_seconds(url)
     window = Window.until(END, fleet[0].fairness[0])
     with _timed(stages, "ask, read and count by block"):
-        asked = fetch.ask(client, fleet, window)
+        asked = fetch.ask(client, fleet, window, labels=fetch.needs_labels(fleet))
     with _timed(stages, "judge, with all intervals"):
         found = promises.judge(fleet, asked, window)
     with _timed(stages, "write the samples"):

@@ -74,7 +74,7 @@ def serve(
     platform_file = platform_file or options.default_file()
     platform = load.load_platform(platform_file) if platform_file else None
     if target and platform:
-        otlp.warn_of_scrape(target, platform.prometheus.url)
+        otlp.warn_of_scrape(target.url, platform.prometheus.url)
     settings = platform.exporter if platform else model.Exporter()
     name = _member_name(member, platform) if kafka or member or judge else None
     settings = fleet.of_judge(settings) if judge else settings

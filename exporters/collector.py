@@ -107,6 +107,10 @@ def _version_tables(series: Series) -> Iterator[Table]:
         yield Table(metrics.EXPECTED_CORRECT, labels, (), series.expected)
         yield Table(metrics.EXPECTED_OBSERVED, labels, (), series.scored)
     yield from _explained_tables(series.explained, labels)
+    yield Table(metrics.GROUP_EXPLAINED, labels, _OF_GROUP, series.group_explained)
+    named = (metrics.GROUP_ATTRIBUTION_ADDED, metrics.GROUP_ATTRIBUTION_TAKEN, metrics.GROUP_ATTRIBUTION_SQUARES)
+    for place, metric in enumerate(named):
+        yield Table(metric, labels, (*_OF_GROUP, "feature"), column(series.group_attributions, place, 3))
     cells = {edge: cell for edge, cell in zip(_BINS, series.bins, strict=True) if cell[0]}
     named = (metrics.SCORED_OUTCOMES, metrics.SCORED_POSITIVES, metrics.SCORE_SUM)
     yield from _bin_tables(named, labels, cells)

@@ -77,26 +77,30 @@ class Target:
         return cls(url=urlunsplit(parts._replace(path=path)), protocol="http/protobuf")
 
 
-def warn_of_scrape(target: Target, prometheus: str) -> None:
+def warn_of_scrape(url: str, prometheus: str) -> None:
     """Warn when metrics are pushed into the Prometheus of the platform file, whose rendered jobs scrape them too."""
-    if urlsplit(target.url).netloc == urlsplit(prometheus).netloc:
+    if urlsplit(url).netloc == urlsplit(prometheus).netloc:
         _log.warning(
             "metrics are pushed into a Prometheus that scrapes them by its rendered jobs: every request counts twice "
             "where it does both",
-            extra={"endpoint": target.url},
+            extra={"endpoint": url},
         )
 
 
 def start_pusher(
-    sources: Sequence[Source], instance: str, target: Target, interval_seconds: float
+    sources: Sequence[Source],
+    instance: str,
+    target: Target,
+    interval_seconds: float,
+    service: str = "midwatch-exporter",
 ) -> Callable[[], None]:
     """Push now and then from a thread of its own; returns what stops it after a last push.
 
-    `instance` becomes the service.instance.id. A push that fails is logged and the next one carries the same counters:
-    nothing is lost but resolution.
+    `service` becomes the service.name, and `instance` the service.instance.id. A push that fails is logged and the next
+    one carries the same counters: nothing is lost but resolution.
     """
     exporter = telemetry.exporter_to("metrics", target.url, target.protocol)
-    resource = Resource.create({"service.name": "midwatch-exporter", "service.instance.id": instance})
+    resource = Resource.create({"service.name": service, "service.instance.id": instance})
     ended = threading.Event()
     deliveries = Deliveries(target.url, time.monotonic())
 

@@ -35,6 +35,7 @@ SERVER_ERROR = 500
 """Statuses from here on are errors; a 4xx is the caller's mistake, which no model can help."""
 SYNTHETIC_HEADER = "seldon-skip-logging"
 """Header of a request whose rows nobody asked about: an explainer's. MLServer's name for it."""
+_WSGI_HEADER = f"HTTP_{SYNTHETIC_HEADER.upper().replace('-', '_')}"
 _NO_SUCH_PATH = frozenset({404, 405})
 _WITHOUT_A_PREDICTION = frozenset({"HEAD", "OPTIONS"})
 """Methods that a browser or a load balancer uses on the path of predictions."""
@@ -53,7 +54,7 @@ class Server:
 
     The middlewares measure requests for predictions only. `paths` says which they are, as patterns of the shell
     (`/v1/models/*:predict`). Without any they are the POST requests that the application has a path for: not scrapes,
-    health checks and pages of documentation, which are read by GET.
+    health checks and pages of documentation, which are read by GET. An explainer's rows are counted apart.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Server:
         self._duration = build(metrics.SERVER_REQUEST_DURATION, registry).labels(model, version)
         self._first_byte = build(metrics.SERVER_FIRST_BYTE, registry).labels(model, version)
         self._in_flight = build(metrics.SERVER_IN_FLIGHT, registry).labels(model, version)
+        self._synthetic = build(metrics.SERVER_SYNTHETIC, registry).labels(model, version)
         build(metrics.BUILD_INFO, registry).labels(model, version, revision, framework).set(1)
 
     def _begin(self) -> _Measurement:
@@ -75,6 +77,10 @@ class Server:
 
         async def measured(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or not _may_predict(scope["method"], scope["path"], patterns):
+                await app(scope, receive, send)
+                return
+            if _is_marked(scope.get("headers", ())):
+                self._synthetic.inc()
                 await app(scope, receive, send)
                 return
             answer = _Answer(self._begin(), only_known_paths=not patterns)
@@ -110,6 +116,9 @@ class Server:
         def measured(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
             if not _may_predict(environ["REQUEST_METHOD"], path, patterns):
+                return app(environ, start_response)
+            if environ.get(_WSGI_HEADER, "").lower() == "true":
+                self._synthetic.inc()
                 return app(environ, start_response)
             answer = _Answer(self._begin(), only_known_paths=not patterns)
 
@@ -182,6 +191,16 @@ def _may_predict(method: str, path: str, patterns: tuple[str, ...]) -> bool:
     if not patterns:
         return method == "POST"
     return method not in _WITHOUT_A_PREDICTION and any(fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def is_synthetic(headers: Mapping[str, str]) -> bool:
+    """Whether a request is an explainer's: its rows are no predictions, and no event is sent of them."""
+    return any(name.lower() == SYNTHETIC_HEADER and value.lower() == "true" for name, value in headers.items())
+
+
+def _is_marked(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the headers of ASGI, whose names are lower case, say that a request is an explainer's."""
+    return (SYNTHETIC_HEADER.encode(), b"true") in ((name, value.lower()) for name, value in headers)
 
 
 class _Measurement:
@@ -301,6 +320,10 @@ class EventCounts(Protocol):
     def reasons(self) -> Mapping[tuple[str, str], int]:
         """Events by result and reason."""
 
+    @property
+    def attributions(self) -> Mapping[str, int]:
+        """Predictions whose attributions were offered, by result."""
+
 
 class EventLog(Protocol):
     """What `midwatch.client.EventLog` is for its metrics."""
@@ -327,6 +350,11 @@ class _EventLogCollector:
         for labels, count in stats.reasons.items():
             events.add_metric(labels, count)
         yield events
+        offered = metrics.CLIENT_ATTRIBUTIONS
+        attributions = CounterMetricFamily(offered.family, offered.help, labels=offered.labels)
+        for result, count in stats.attributions.items():
+            attributions.add_metric([result], count)
+        yield attributions
         yield CounterMetricFamily(metrics.CLIENT_RETRIES.family, metrics.CLIENT_RETRIES.help, stats.retries)
         yield GaugeMetricFamily(metrics.CLIENT_WAITING.name, metrics.CLIENT_WAITING.help, stats.waiting)
         yield GaugeMetricFamily(

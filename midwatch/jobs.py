@@ -28,6 +28,7 @@ INCIDENTS = "midwatch-incidents"
 EVALUATOR = "midwatch-evaluator"
 REGION_PREFIX = "midwatch-region-"
 """Begins the names of the jobs by which a plane copies records of another."""
+STREAM = "midwatch-stream"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
 EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; nothing listens here
@@ -125,6 +126,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
         yield INCIDENTS, ("incidents",), platform.incidents
     if evaluation.promised(platform):
         yield EVALUATOR, ("evaluator",), platform.evaluator
+    if platform.stream is not None:
+        yield STREAM, ("stream",), platform.stream
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
     if observes(platform):
@@ -134,7 +137,7 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
 def of_services(platform: Platform) -> Iterator[Job]:
     """A job for each service of Midwatch's own."""
     for name, _, service in services(platform):
-        timeout = scrape_size.timeout(platform) if name == EXPORTER else None
+        timeout = scrape_size.timeout(platform) if name in (EXPORTER, STREAM) else None
         yield Job(
             name=name,
             targets=_targets(service),

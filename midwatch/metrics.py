@@ -235,6 +235,41 @@ ATTRIBUTION_PLACE = _histogram(
     "feature",
     buckets=PLACE_BUCKETS,
 )
+GROUP_EXPLAINED = _counter(
+    "ml_group_explained_predictions_total",
+    "Predictions that came with attributions of features, by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+)
+GROUP_ATTRIBUTION_ADDED = _counter(
+    "ml_group_attribution_added_total",
+    "Sum of what a feature added to the model's answers of a group.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "feature",
+)
+GROUP_ATTRIBUTION_TAKEN = _counter(
+    "ml_group_attribution_taken_total",
+    "Sum of what a feature took away from the model's answers of a group, as a positive number.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "feature",
+)
+GROUP_ATTRIBUTION_SQUARES = _counter(
+    "ml_group_attribution_squares_total",
+    "Sum of squares of a feature's attributions of a group.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "feature",
+)
 
 # The explanation service, `midwatch explain serve` --------------------------------------------------------------------
 
@@ -662,6 +697,12 @@ SERVER_FIRST_BYTE = _histogram(
     buckets=LATENCY_BUCKETS,
 )
 SERVER_IN_FLIGHT = _gauge("ml_server_requests_in_flight", "Requests a model server is working on.", "model", "version")
+SERVER_SYNTHETIC = _counter(
+    "ml_server_synthetic_requests_total",
+    "Requests of a model server whose rows nobody asked about, an explainer's; no others count them.",
+    "model",
+    "version",
+)
 BUILD_INFO = _gauge(
     "ml_build_info", "Constant 1; what a model server runs.", "model", "version", "revision", "framework"
 )
@@ -677,6 +718,12 @@ CLIENT_WAITING_BYTES = _gauge("midwatch_client_waiting_bytes", "Size of the even
 CLIENT_RETRIES = _counter(
     "midwatch_client_retries_total",
     "Requests of a model server to the exporter that settled nothing and were repeated.",
+)
+
+CLIENT_ATTRIBUTIONS = _counter(
+    "midwatch_client_attributions_total",
+    "Predictions of a model server whose attributions were offered: explained, not_sampled, over_budget or failed.",
+    "result",
 )
 
 # The exporter itself ----------------------------------------------------------------------------------------------

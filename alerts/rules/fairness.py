@@ -25,6 +25,11 @@ PROMISE = ("model", "version", "attribute", "measure", "limit")
 """Labels of an alert: those of a verdict without its rate."""
 KEEP_SECONDS = 900.0
 """How long a broken promise stays told while the evaluator is restarted, or its evidence lies on the edge."""
+BROKEN_MEANS = (
+    "{{ if gt $value 0.0 }}The last blocks of time show it, whatever was before: look at what changed."
+    "{{ else }}It is shown since counting began, over all looks.{{ end }} "
+    "midwatch fairness judge names the groups and how far they are apart."
+)
 PROOF_INTERVAL = 15.0
 PROOF_STEPS = 4000
 """Most samples of a proof; promtool loads no more than 10,000."""
@@ -48,6 +53,10 @@ def _broken(platform: Platform, model: Model, promise: Fairness) -> AlertingRule
     verdict, lately = metrics.FAIRNESS_VERDICT, metrics.FAIRNESS_BECAME_UNFAIR
     since = promql.min_by(_of(verdict, model, promise), *PROMISE).equals(-1)
     recent = promql.max_by(_of(lately, model, promise), *PROMISE).equals(1)
+    summary = (
+        f"{model.name} {{{{ $labels.version }}}} treats groups of {promise.compared} unlike: "
+        f"{promise.measure}, {promise.limit_text}"
+    )
     built = alerting_rule.build(
         platform,
         BROKEN,
@@ -55,11 +64,8 @@ def _broken(platform: Platform, model: Model, promise: Fairness) -> AlertingRule
         0.0,
         model.owner,
         promise.severity,
-        f"{model.name} {{{{ $labels.version }}}} treats groups of {promise.compared} unlike: "
-        f"{promise.measure}, {promise.limit_text}",
-        "{{ if gt $value 0.0 }}The last blocks of time show it, whatever was before: look at what changed."
-        "{{ else }}It is shown since counting began, over all looks.{{ end }} "
-        "midwatch fairness judge names the groups and how far they are apart.",
+        summary,
+        BROKEN_MEANS,
         runbook=model.runbook,
         page=grafana.Page.FAIRNESS,
         model=model.name,
@@ -72,7 +78,19 @@ def _broken(platform: Platform, model: Model, promise: Fairness) -> AlertingRule
             }
         ),
     )
-    return replace(built, rule={**built.rule, "keep_firing_for": format_duration(KEEP_SECONDS)})
+    annotations = alerting_rule.annotations_of(  # with the version, by which what changed is found
+        platform,
+        BROKEN,
+        summary=summary,
+        description=BROKEN_MEANS,
+        owner=model.owner,
+        runbook=model.runbook,
+        page=grafana.Page.FAIRNESS,
+        model=model.name,
+        version="{{ $labels.version }}",
+    )
+    more = {"keep_firing_for": format_duration(KEEP_SECONDS), "annotations": annotations}
+    return replace(built, rule={**built.rule, **more})
 
 
 def _unknown(platform: Platform, model: Model, promise: Fairness, wait: float) -> AlertingRule:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from benchmarks.canary.fairness import fairness
 from benchmarks.canary.honesty import false_alarms, fleets, labels, late, mix, quickness, restarts
 from benchmarks.canary.rules import compared
 from benchmarks.canary.speed import speed, whole
@@ -22,6 +23,7 @@ def run(*, smoke: bool) -> Sequence[Figure | Comparison]:
         *restarts(runs),
         *quickness(runs),
         *late(runs),
+        *fairness(max(20, runs // 5)),
         *speed(smoke=smoke),
     ]
     if not smoke:

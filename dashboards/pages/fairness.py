@@ -41,7 +41,9 @@ def build_pages(factory: PanelFactory) -> list[Page]:
     if not promising:
         return []
     strata = sorted({promise.within for model in promising for promise in model.fairness if promise.within})
-    explained = any(model.explanations for model in promising)
+    explained = [rows.moved_features(factory)] if any(model.explanations for model in promising) else []
+    if any(model.explanations and model.explanations.by_group for model in promising):
+        explained.insert(0, _features_by_group(factory))
     return [
         Page(
             name=grafana.Page.FAIRNESS,
@@ -62,7 +64,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
                 Section(title="Groups: $rate", rows=_groups(factory), repeat="rate"),
                 *([Section(title="Who applies, or the model?", rows=[_strata(factory, strata)])] if strata else []),
                 Section(title="What is missing?", rows=[_missing(factory), rows.evaluator(factory)]),
-                *([Section(title="What explains it?", rows=[rows.moved_features(factory)])] if explained else []),
+                *([Section(title="What explains it?", rows=explained)] if explained else []),
             ],
             since="now-7d",
         )
@@ -235,6 +237,42 @@ def _strata(factory: PanelFactory, strata: Sequence[str]) -> Row:
                 gap(is_within),
             ),
         ]
+    )
+
+
+def _features_by_group(factory: PanelFactory) -> Row:
+    """What each feature adds to the answers of each group."""
+    where: Selection = {**THESE_VERSIONS, "attribute": promql.matches("$attribute")}
+    of_group = ("version", "attribute", "group")
+    added, taken, squares = (
+        signals.increase(metric, where, *of_group, "feature")
+        for metric in (
+            metrics.GROUP_ATTRIBUTION_ADDED,
+            metrics.GROUP_ATTRIBUTION_TAKEN,
+            metrics.GROUP_ATTRIBUTION_SQUARES,
+        )
+    )
+    count = signals.increase(metrics.GROUP_EXPLAINED, where, *of_group)
+    mean = added.minus(taken, on=(*of_group, "feature")).over(count, on=of_group, group_left=True)
+    spread = promql.sqrt(squares.over(count, on=of_group, group_left=True))
+    return Row(
+        height=9,
+        panels=[
+            factory.table(
+                "What does each feature add to a group's answers?",
+                Note(
+                    shows="Mean attribution by group in the chosen window, and the root of its mean square. The "
+                    "differences of two groups' means, of all features, add up to that of the model's answers.",
+                    act="a feature whose means are apart makes the gap; the console has the interval of each.",
+                    runbook=runbooks.FAIRNESS,
+                ),
+                [
+                    Column(name="Mean", decimals=3, query=Query(expr=mean)),
+                    Column(name="Root mean square", decimals=3, query=Query(expr=spread)),
+                ],
+                worst="Root mean square",
+            )
+        ],
     )
 
 

@@ -22,8 +22,10 @@ from exporters.events.group_sums import (
     Deviation,
     Exposed,
     Promised,
+    explain,
     expose,
 )
+from exporters.events.group_sums import Explained as GroupExplained
 from exporters.events.inference_log import FINISH_LABELS, MAX_SECONDS, MAX_TOKENS, TOKEN_KINDS, Generation
 from exporters.events.outcomes import Grouped, Outcome, bin_of, count_groups, count_pair, score_into, sums
 from exporters.events.reasons import Unread
@@ -41,6 +43,10 @@ ANOTHER = "another"
 
 SERIES_OF_FEATURE = 3 + len(metrics.PLACE_BUCKETS) + 3
 """Series of a feature's attributions: three sums, and the buckets of its places with their sum and count."""
+
+EMPTY: Mapping[str, Value] = {}
+_ATTRIBUTIONS = "attributions"
+"""What is summed of a group, beside scores, exposure and errors."""
 
 VERSION_SERIES = 2 + 3
 """Series of any version: requests by outcome, predictions that are not settled, labels that came late by result."""
@@ -96,6 +102,8 @@ class Series(msgspec.Struct):
     explained: Explained = msgspec.field(default_factory=Explained)
     exposed: Exposed = {}
     summed: dict[str, dict[str, set[str]]] = {}
+    group_explained: dict[str, dict[str, int]] = {}
+    group_attributions: GroupExplained = {}
 
 
 class ModelSeries(msgspec.Struct):
@@ -295,11 +303,38 @@ class Counters:
             series.output_token[bisect_left(metrics.OUTPUT_TOKEN_BUCKETS, made.output_token_seconds)] += 1
             series.output_token_sum += made.output_token_seconds
 
-    def count_attributions(self, series: Series, attributions: Mapping[str, float]) -> None:
-        """Count what an explanation says of the features; those beyond the model's number of them as `other`."""
+    def count_attributions(
+        self, series: Series, attributions: Mapping[str, float], groups: Mapping[str, Value] = EMPTY
+    ) -> None:
+        """Count what an explanation says of the features; those beyond the model's number of them as `other`.
+
+        It is counted in the groups, too, where the platform file asks for it.
+        """
         model = self.models[series.model]
         self.series += 0 if series.explained.count else 1
-        series.explained.add(attributions, partial(self._feature, model, series))
+        told = partial(self._feature, model, series)
+        if not groups:
+            series.explained.add(attributions, told)
+            return
+        names: dict[str, str] = {}
+
+        def told_once(name: str) -> str:
+            names[name] = told(name)
+            return names[name]
+
+        series.explained.add(attributions, told_once)
+        attributes = self.promised.get(series.model, NOTHING).explained
+        counted = self._told_sums(series, _ATTRIBUTIONS, attributes, groups)
+        for attribute, group in counted.items():
+            _count(series.group_explained.setdefault(attribute, {}), group)
+        explain(series.group_attributions, counted, [(names[name], amount) for name, amount in attributions.items()])
+
+    def explained_groups(self, event: Prediction) -> Mapping[str, Value]:
+        """Groups of a prediction in which its attributions are summed, too; none where nobody asks for them."""
+        promised = self.promised.get(event.model, NOTHING)
+        if not promised.explained or not event.groups:
+            return EMPTY
+        return self.published_groups(self.declared[event.model], event.groups)
 
     def _feature(self, model: ModelSeries, series: Series, name: str) -> str:
         """The name that a feature is counted under; its series begin with that, so the next one has less room."""
@@ -387,7 +422,7 @@ class Counters:
             return group
         if not self._has_room():
             return metrics.OTHER
-        self.series += _series_of_sums(kind)
+        self.series += self._series_of_sums(series.model, kind)
         known.add(group)
         return group
 
@@ -443,8 +478,17 @@ class Counters:
             + (1 if series.explained.count else 0)
             + len(series.explained.features) * SERIES_OF_FEATURE
             + self.promised.get(series.model, NOTHING).series  # of the groups `other`
-            + sum(_series_of_sums(kind) * sum(map(len, groups.values())) for kind, groups in series.summed.items())
+            + sum(
+                self._series_of_sums(series.model, kind) * sum(map(len, groups.values()))
+                for kind, groups in series.summed.items()
+            )
         )
+
+    def _series_of_sums(self, model: str, kind: str) -> int:
+        """Series of a group's scores, of its exposure, of its attributions, or of its errors by a bound."""
+        if kind == _ATTRIBUTIONS:
+            return self.promised.get(model, NOTHING).of_explained
+        return {"scores": SERIES_OF_SCORES, "exposure": SERIES_OF_EXPOSURE}.get(kind, SERIES_OF_ERRORS)
 
     def _is_regression(self, model: str, predicted: Value) -> bool:
         declared = self.declared.get(model)
@@ -611,8 +655,14 @@ class Counters:
         for attribute, classes in series.grouped.items():
             named = {group: by_class(counts) for group, counts in classes.items()}
             series.grouped[attribute] = _renamed(named, partial(self._published_group, attribute))
-        for attribute, exposures in series.exposed.items():
-            series.exposed[attribute] = _renamed(exposures, partial(self._published_group, attribute))
+        by_group: tuple[dict[str, dict[str, Any]], ...] = (
+            series.exposed,
+            series.group_explained,
+            series.group_attributions,
+        )
+        for kept in by_group:
+            for attribute, counts in kept.items():
+                kept[attribute] = _renamed(counts, partial(self._published_group, attribute))
 
     def _rebound(self, series: Series) -> Series:
         """Start a histogram anew when the platform file has given the model other buckets: counts cannot be split."""
@@ -638,11 +688,6 @@ def _count(counts: dict[str, int], name: str) -> None:
 def _series_of_model(model: ModelSeries) -> int:
     """Series that a model is published as, over its versions: five counts, the delays of its labels, its maturity."""
     return 6 + _series_of_histogram(model.delay) + len(model.unread)
-
-
-def _series_of_sums(kind: str) -> int:
-    """Series of a group's scores, of its exposure, or of its errors by a bound."""
-    return {"scores": SERIES_OF_SCORES, "exposure": SERIES_OF_EXPOSURE}.get(kind, SERIES_OF_ERRORS)
 
 
 def _series_of_histogram(counts: Sequence[int]) -> int:

@@ -22,6 +22,10 @@ SERIES_OF_ERRORS = 4
 """Series of a group and error bound: errors within and beyond, their sum, and that of their squares."""
 SERIES_OF_AMOUNTS = 2
 """Series of a group of a regression: its predictions, and those that are settled."""
+SERIES_OF_GROUP_FEATURE = 3
+"""Series of a group and a feature: what it added, what it took away, and the squares of both."""
+FOLDED_FEATURES = 2
+"""Names of features that stand for others: those beyond their number, and texts."""
 SERIES_OF_EXPOSURE = 3
 """Series of a group in rankings: predictions with a rank, their exposure, and its squares."""
 
@@ -29,6 +33,10 @@ Rows = dict[str, dict[str, dict[str, list[float]]]]
 """Sums by attribute, group, and score bin or error bound."""
 Exposed = dict[str, dict[str, list[float]]]
 """Predictions with a rank, sum of their exposure, and of its squares, by attribute and group."""
+
+
+Explained = dict[str, dict[str, dict[str, list[float]]]]
+"""Sums of attributions by attribute, group and feature: what it added, what it took away, and squares."""
 
 
 class Deviation(msgspec.Struct, gc=False):
@@ -41,18 +49,22 @@ class Deviation(msgspec.Struct, gc=False):
 class Promised(msgspec.Struct, frozen=True):
     """What a model's promises have counted: attributes whose groups' scores and exposure are, and those by bound.
 
-    `amounts` are the attributes by whose groups a regression's predictions are counted.
+    `amounts` are the attributes by whose groups a regression's predictions are counted, `explained` those by whose
+    groups attributions of `features` features are summed.
     """
 
     scored: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()
     bounds: dict[str, tuple[str, ...]] = {}
     amounts: tuple[str, ...] = ()
+    explained: tuple[str, ...] = ()
+    features: int = 0
 
     @classmethod
     def of(cls, model: Model) -> Promised:
         """Of a model of the platform file."""
         of_errors = [promise for promise in model.fairness if promise.measure in BY_ERROR]
+        by_group = bool(model.explanations and model.explanations.by_group)
         return cls(
             scored=_distinct(one.counted_attributes for one in model.fairness if one.counts_scores),
             exposed=_distinct(one.counted_attributes for one in model.fairness if one.measure in BY_RANK),
@@ -61,16 +73,34 @@ class Promised(msgspec.Struct, frozen=True):
                 for bound in dict.fromkeys(one.bound for one in of_errors)
             },
             amounts=model.attributes if of_errors else (),
+            explained=_distinct(one.counted_attributes for one in model.fairness) if by_group else (),
+            features=model.explanations.features + FOLDED_FEATURES if model.explanations and by_group else 0,
         )
 
     @property
     def series(self) -> int:
         """Series that one group of each attribute has."""
         of_errors = sum(map(len, self.bounds.values())) * SERIES_OF_ERRORS + len(self.amounts) * SERIES_OF_AMOUNTS
-        return len(self.scored) * SERIES_OF_SCORES + len(self.exposed) * SERIES_OF_EXPOSURE + of_errors
+        of_scores = len(self.scored) * SERIES_OF_SCORES + len(self.exposed) * SERIES_OF_EXPOSURE
+        return of_scores + of_errors + len(self.explained) * self.of_explained
+
+    @property
+    def of_explained(self) -> int:
+        """Series of a group whose predictions are explained."""
+        return 1 + self.features * SERIES_OF_GROUP_FEATURE
 
 
 NOTHING = Promised()
+
+
+def explain(explained: Explained, groups: Mapping[str, str], attributions: Iterable[tuple[str, float]]) -> None:
+    """Sum attributions, by the names that they are counted under, in the groups of a prediction."""
+    for attribute, group in groups.items():
+        features = explained.setdefault(attribute, {}).setdefault(group, {})
+        for name, amount in attributions:
+            row = features.setdefault(name, [0.0, 0.0, 0.0])
+            row[0 if amount > 0 else 1] += abs(amount)
+            row[2] += amount * amount
 
 
 class GroupSums(msgspec.Struct):

@@ -234,7 +234,7 @@ class State:
     def _predict(self, time: float, event: Prediction, value: int) -> Series:
         series = self.counters.count_request(event)
         if event.attributions:
-            self.counters.count_attributions(series, event.attributions)
+            self.counters.count_attributions(series, event.attributions, self.counters.explained_groups(event))
         if event.rank is not None and event.outcome == "ok" and event.model in self.counters.promised:
             declared = self.counters.declared[event.model]
             self.counters.count_rank(series, self.counters.published_groups(declared, event.groups), event.rank)

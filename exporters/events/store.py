@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from exporters.events import identity, journal, private_files
+from exporters.events import garbage, identity, journal, private_files
 from exporters.events.journal_time import Reading
 from exporters.events.recent_ids import Generation
 from exporters.events.state import JournalEvent, Key, State, rekeyed
@@ -111,7 +110,7 @@ class Store:
         """Bytes of the journal that were deleted before the drift judge had read them, since the process began."""
         try:
             self.identity = identity.of_folder(directory)
-            with _without_collection():
+            with garbage.without_collection():
                 self._restore()
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self.journal.close()
@@ -367,18 +366,6 @@ class Store:
     def _join_snapshot(self) -> None:
         if self._snapshot is not None:
             self._snapshot.join()
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Millions of objects that make no cycles are not looked at again and again for some."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def chunks(records: Sequence[bytes]) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ client has joined again meanwhile. confluent-kafka (librdkafka) is at home here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -179,7 +179,10 @@ class Group:
             raise _unavailable(error) from error
         if self.epoch is not epoch:
             return Polled(())
-        return _polled(messages)
+        polled = _polled(messages)
+        if polled.is_lost and epoch is None:
+            raise KafkaUnavailableError(f"{' or '.join(self._kafka.topics)} does not exist at {self._kafka.places}")
+        return polled
 
     def bounds(self, place: Place) -> Bounds:
         """First and next offset of a place. KafkaUnavailableError when nobody says."""
@@ -253,8 +256,10 @@ class Group:
         except KafkaException as error:
             raise _unavailable(error) from error
 
-    def committed(self, places: Iterable[Place]) -> dict[Place, Committed]:
+    def committed(self, places: Collection[Place]) -> dict[Place, Committed]:
         """What the group has for places. KafkaUnavailableError when the brokers do not answer, or not for all."""
+        if not places:
+            return {}
         try:
             found = self._consumer.committed([TopicPartition(*place) for place in places], timeout=ANSWER_SECONDS)
         except KafkaException as error:

@@ -336,11 +336,14 @@ class Member:
         events = [event for offered in offers for event in offered.events]
         is_taken = self._commit_prepared(spans, moments, events)
         if is_taken:
-            for offered in offers:
-                self._ingest.results.update(offered.results)
+            self._on_loop(lambda: self._add_results(offers))
             self.records += len(records)
             self._newest.update({place: of_place[-1].time for place, of_place in places.items()})
         return is_taken
+
+    def _add_results(self, offers: Sequence[offering.Offered]) -> None:
+        for offered in offers:
+            self._ingest.results.update(offered.results)
 
     def _span(self, place: Place, records: Sequence[Record]) -> Span:
         return Span(*place, self._store.state.offsets[place], records[-1].offset + 1)

@@ -89,6 +89,6 @@ class Service:
             samples += [(metrics.KAFKA_LAG, labels, behind.records), (metrics.KAFKA_BEHIND, labels, behind.seconds)]
         for partition, remaining in member.reading_back.items():
             samples.append((metrics.KAFKA_READING_BACK, {**group, "partition": str(partition)}, remaining))
-        for result, count in member.commits.items():
+        for result, count in list(member.commits.items()):
             samples.append((metrics.KAFKA_COMMITS, {**group, "result": result}, count))
         return samples

@@ -37,6 +37,17 @@ def run(
     listen: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = None,
     metrics_token_file: options.MetricsTokenFile = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
+    otlp_endpoint: Annotated[
+        str | None,
+        typer.Option(help="Also push the metrics there by OTLP: a base (http://host:4318), or the full path."),
+    ] = None,
+    remote_write: Annotated[
+        str | None, typer.Option(help="Also push them there by Prometheus' remote write, such as http://host:9090.")
+    ] = None,
+    remote_write_token_file: Annotated[
+        Path | None, typer.Option(help="File with the bearer token of remote write.")
+    ] = None,
+    push_interval: Annotated[float, typer.Option(min=1.0, help="Seconds between two pushes.")] = 15.0,
     once: Annotated[bool, typer.Option("--once", help="Count what is there, and end.")] = False,
 ) -> None:
     """Count until SIGTERM what the topics of `stream.kafka` hold, and serve the exporter's metrics.
@@ -54,7 +65,7 @@ def run(
 
     ensure_spark()
     from exporters.events import privacy
-    from exporters.stream import service
+    from exporters.stream import pushing, service
     from exporters.stream.query import Counted
 
     loaded = load.load_platform(platform)
@@ -64,9 +75,18 @@ def run(
     stop_telemetry = telemetry.setup("midwatch-stream")
     base = load.base_folder(platform)
     host, port = http_access.parse_address(listen or section.listen)
-    properties_file = section.kafka.properties_file
+    properties_file = section.kafka.properties_file if section.kafka else None
+    pushes = []
+    if otlp_endpoint:
+        pushes.append(pushing.by_otlp(otlp_endpoint, push_interval, loaded.prometheus.url))
+    if remote_write:
+        pushes.append(
+            pushing.by_remote_write(remote_write, remote_write_token_file, push_interval, loaded.prometheus.url)
+        )
     made = service.Service(
         service.Options(
+            platform=loaded,
+            base=base,
             stream=section.model_copy(update={"cores": cores or section.cores}),
             counted=Counted(
                 settings=loaded.exporter,
@@ -83,6 +103,7 @@ def run(
             metrics_token_file=metrics_token_file,
             insecure=insecure,
             once=once,
+            pushes=pushes,
             digests=loaded.digests,
         )
     )

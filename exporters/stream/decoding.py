@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import xxhash
 
-from exporters.events import kserve, state
+from exporters.events import garbage, kserve, state
 from exporters.events.bodies import Refused
 from exporters.events.checks import Checks
 from exporters.events.counters import Counters
@@ -76,7 +76,8 @@ class Decoding:
         decoder = Decoder(self)
         for batch in batches:
             for (source, partition, is_loaded), run in groupby(_records(batch), key=itemgetter(0, 1, 6)):
-                decoder.read(source, partition, list(run), is_loaded=is_loaded)
+                with garbage.without_collection():
+                    decoder.read(source, partition, list(run), is_loaded=is_loaded)
             yield _rows(decoder.parcels())
         yield _rows(decoder.last_parcels())
 

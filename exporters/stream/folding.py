@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from exporters import collector
+from exporters.events import garbage
 from exporters.stream.fold import Fold
 from exporters.stream.ledger import Ledger, Rows
 from exporters.stream.parcels import FINDINGS, Findings
@@ -95,13 +96,11 @@ class Folding:
             self.error = error
 
     def _take(self, batch: int, rows: Rows) -> None:
-        found = []
-        for bucket, kind, packed in rows:
-            if kind == FINDINGS:
-                findings = _decode_findings(packed)
-                self._waiting[bucket] = findings.waiting, findings.held, findings.oldest
-                found.append(findings)
-        self._fold.take(found)
+        with garbage.without_collection():
+            found = {bucket: _decode_findings(packed) for bucket, kind, packed in rows if kind == FINDINGS}
+            self._fold.take(list(found.values()))
+        for bucket, findings in found.items():
+            self._waiting[bucket] = findings.waiting, findings.held, findings.oldest
         self._upto, self.folded_at = batch, self._clock()
 
     def _keep(self) -> None:

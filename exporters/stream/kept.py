@@ -15,6 +15,7 @@ import msgspec
 from pyspark.sql import Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor
 
+from exporters.events import garbage
 from exporters.stream.buckets import Bucket, Change, Part
 from exporters.stream.parcels import FINDINGS, Featured, Parcel
 from midwatch.spec import model as spec
@@ -77,9 +78,10 @@ class KeptBuckets(StatefulProcessor):
     def handleInputRows(self, key: Any, rows: Iterator[Any], timerValues: Any) -> Iterator[Row]:  # noqa: ARG002, N802, N803 - Spark's names
         """Take the parcels of a bucket: its findings, and what the followers tell."""
         number = int(key[0])
-        parcels = [_decode_parcel(bytes(row["parcel"])) for row in rows]
-        head, bucket = self._current(number)
-        findings, featured, change = bucket.take(parcels)
+        with garbage.without_collection():
+            parcels = [_decode_parcel(bytes(row["parcel"])) for row in rows]
+            head, bucket = self._current(number)
+            findings, featured, change = bucket.take(parcels)
         mark = uuid.uuid4().hex
         self._keep(head, mark, bucket, _pack(change))
         _remembered[number] = Remembered(mark, head.number + 1, bucket)

@@ -97,9 +97,9 @@ class Query:
         try:
             if self.error is not None:
                 raise self.error
-            if self._ledger.has(self._query.id, batch):
-                return
             rows = self._add(frame, batch)
+            if rows is None:
+                return
             self._folding.put(batch, rows)
             if self._judging is not None:
                 self._judging.turn(parcels.read_until(found for _, _, found in rows), JUDGE_SECONDS)
@@ -107,12 +107,14 @@ class Query:
             self.error = error
             raise
 
-    def _add(self, frame: Any, batch: int) -> Rows:
-        """What a batch found, once that and the windows of drift that it counts in are durable together."""
-        if self._judging is None:
+    def _add(self, frame: Any, batch: int) -> Rows | None:
+        """What a batch found, once that and the windows of drift that it counts in are durable together.
+
+        None for a batch that is in the ledger. It is computed all the same: Spark's state takes part only in what was.
+        """
+        if self._judging is None or self._ledger.has(self._query.id, batch):
             rows = _rows(frame)
-            self._ledger.add(self._query.id, batch, rows)
-            return rows
+            return rows if self._ledger.add(self._query.id, batch, rows) else None
         frame.persist()  # it is looked at more than once
         try:
             with self._judging.batch(frame) as pieces:

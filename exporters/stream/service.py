@@ -7,23 +7,28 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import midwatch
-from exporters import collector
-from exporters.stream import query, session
+from exporters import collector, otlp
+from exporters.events import private_files
+from exporters.stream import inputs, query, session
+from exporters.stream.drift.collected import Follower
+from exporters.stream.drift.judging import Judging
 from exporters.stream.fold import Fold
 from exporters.stream.folding import Folding
 from exporters.stream.ledger import Ledger
 from exporters.stream.query import Counted, Query
 from exporters.stream.session import Machine
-from exporters.stream.sources import kafka
 from midwatch import content_encoding, exposition, http_access, http_server, http_service, metrics
 from midwatch.errors import MidwatchError
 from midwatch.exposition import Sample
+from midwatch.spec import model as spec
 from midwatch.spec.stream import Stream
 
 LOOK_EVERY = 1.0
@@ -35,10 +40,28 @@ GRACE = 10.0
 _log = logging.getLogger(__name__)
 
 
+class Push(Protocol):
+    """A way to push metrics."""
+
+    def __call__(self, sources: Sequence[otlp.Source], instance: str, state: Path) -> Pushing:
+        """Push now and then; `instance` is whose counters these are, `state` a folder for what the way has to know."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pushing:
+    """A push under way: what ends it after a last time, and what is said of it."""
+
+    stop: Callable[[], None]
+    samples: Callable[[], list[Sample]] = list
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run. `digests` are of what the platform file says, by model."""
+    """How to run. `base` is the folder of the platform file; `digests` are of what that says, by model."""
 
+    platform: spec.Platform
+    base: Path
     stream: Stream
     counted: Counted
     machine: Machine
@@ -50,6 +73,7 @@ class Options:
     metrics_token_file: Path | None = None
     insecure: bool = False
     once: bool = False
+    pushes: Sequence[Push] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -64,8 +88,19 @@ class Service:
         )
         self.ledger = Ledger(options.ledger)
         self.folding = Folding(Fold(options.counted.settings, options.counted.models), self.ledger)
-        self.query = Query(self.ledger, self.folding)
+        self.judging = self._judging()
+        self.query = Query(self.ledger, self.folding, self.judging)
+        self._pushing: list[Pushing] = []
         self.error: BaseException | None = None
+
+    def _judging(self) -> Judging | None:
+        """The judge of drift, where a model is watched."""
+        options = self._options
+        if not any(model.drift for model in options.platform.models):
+            return None
+        folder = options.ledger.parent / "drift"
+        private_files.make_folder(folder)
+        return Judging(options.platform, options.base, folder, self.ledger)
 
     async def run(self, started: Callable[[str], None]) -> None:
         """Serve until SIGTERM or SIGINT, or until the query has ended; `started` is called with the URL.
@@ -87,6 +122,7 @@ class Service:
                 if not asked.is_set():
                     os.kill(os.getpid(), signal.SIGTERM)
 
+        self._push()
         try:
             await http_service.serve(
                 connections, self._options.host, self._options.port, beside={"stream": stream}, started=started
@@ -94,18 +130,22 @@ class Service:
         finally:
             ended.wait(60.0)
             self.folding.stop()
+            for pushing in self._pushing:
+                pushing.stop()
         if self.error is not None:
             raise self.error
 
     def _stream(self, asked: threading.Event) -> None:
         options = self._options
-        with session.session(options.machine, options.stream.partitions) as spark:
-            records = kafka.read(
-                spark, options.stream.kafka, options.properties, cores=options.stream.cores, most=options.stream.most
-            )
+        state = options.ledger.parent
+        counted = options.counted
+        if self.judging is not None:
+            counted = replace(counted, followers=(*counted.followers, Follower(self.judging.watched)))
+        with session.session(options.machine, options.stream.partitions, inputs.settings(options.stream)) as spark:
+            records = inputs.records(spark, options.stream, options.base, state, options.properties)
             every = None if options.once else options.stream.every
             try:
-                self.query.start(query.found(records, options.counted), options.checkpoint, every)
+                self.query.start(query.found(records, counted), options.checkpoint, every)
                 _log.info("counting", extra={"checkpoint": options.checkpoint})
                 while not asked.is_set() and not self.query.wait(LOOK_EVERY):
                     self._let_time_pass()
@@ -113,23 +153,39 @@ class Service:
                 self.query.stop()
 
     def _let_time_pass(self) -> None:
-        """While nothing comes, what is old enough is settled and given up all the same."""
-        last = self.folding.folded_at
-        if self.query.is_idle and time.time() - last > GRACE:
-            self.folding.advance(time.time() - GRACE)
+        """While nothing comes, what is old enough is settled, given up and judged all the same."""
+        grace = GRACE + inputs.settle(self._options.stream)
+        is_quiet = self.query.is_idle and time.time() - self.folding.folded_at > grace
+        if is_quiet:
+            self.folding.advance(time.time() - grace)
+        if self.judging is not None:
+            self.judging.turn(time.time() - grace if is_quiet else 0.0, LOOK_EVERY)
 
     # Metrics -----------------------------------------------------------------------------------------------------
 
     def kept_view(self) -> collector.View:
-        """The counters, which go on after a restart."""
-        return self.folding.view
+        """The counters and what is said of drift, which go on after a restart."""
+        view = self.folding.view
+        judged = [] if self.judging is None else self.judging.samples()
+        return collector.View(view.totals, [*view.samples, *judged], None)
 
     def own_view(self) -> collector.View:
         """What this process says of itself."""
         samples: list[Sample] = [(metrics.MIDWATCH_BUILD_INFO, {"version": midwatch.__version__}, 1)]
         for model, digest in self._options.digests.items():
             samples.append((metrics.PLATFORM_FILE, {"model": model, "digest": digest}, 1))
-        return collector.View(None, [*samples, *self.query.samples()], None)
+        pushed = chain.from_iterable(pushing.samples() for pushing in self._pushing)
+        return collector.View(None, [*samples, *self.query.samples(), *pushed], None)
+
+    def _push(self) -> None:
+        """Begin to push, in all ways that were asked for."""
+        identity = self.ledger.identity
+        sources = [
+            otlp.Source(collector=collector.StateCollector(self.kept_view), since=identity.since),
+            otlp.Source(collector=collector.StateCollector(self.own_view), since=time.time()),
+        ]
+        state = self._options.ledger.parent
+        self._pushing = [push(sources, identity.instance, state) for push in self._options.pushes]
 
     def text(self, content_type: str = exposition.CONTENT_TYPE) -> bytes:
         """What a scrape gets."""

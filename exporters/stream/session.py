@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,15 +47,17 @@ class Machine:
 
 
 @contextmanager
-def session(machine: Machine, partitions: int) -> Iterator[Any]:
-    """A Spark session with so many partitions of state; MidwatchError when it does not start."""
+def session(machine: Machine, partitions: int, more: Mapping[str, str] | None = None) -> Iterator[Any]:
+    """A Spark session with so many partitions of state, and `more` settings; MidwatchError when it does not start."""
     ensure_spark()
+    from py4j.protocol import Py4JError
     from pyspark import SparkConf
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
+    logging.getLogger("py4j").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")  # it is not used
-    settings: dict[str, Any] = SETTINGS | {"spark.sql.shuffle.partitions": str(partitions)}
+    settings: dict[str, Any] = SETTINGS | {"spark.sql.shuffle.partitions": str(partitions)} | dict(more or {})
     builder = SparkSession.builder.appName("midwatch stream")
     found = connector_jars(machine.jars)
     if found and not SparkConf().contains("spark.jars.packages"):
@@ -69,8 +72,10 @@ def session(machine: Machine, partitions: int) -> Iterator[Any]:
         builder = builder.master(machine.master)
     try:
         made = builder.config(map=settings).getOrCreate()
-    except (PySparkException, OSError) as error:
-        raise MidwatchError(f"Spark does not start ({reason(error)}); it needs Java 17 or newer") from error
+    except (PySparkException, Py4JError, OSError) as error:
+        raise MidwatchError(
+            f"Spark does not start ({reason(error)}); it needs Java 17 or newer, and 512 MiB"
+        ) from error
     made.sparkContext.setLogLevel("ERROR")
     try:
         yield made

@@ -46,12 +46,23 @@ class Answer:
 
 
 class Connection:
-    """Sends bodies to `URL/events`, one at a time. Raises OSError and HTTPException; the next request connects anew."""
+    """Sends bodies to a path below a URL, one at a time: events, as NDJSON, unless another is given.
+
+    Raises OSError and HTTPException; the next request connects anew.
+    """
 
     def __init__(
-        self, url: str, *, token: str | None = None, token_file: Path | None = None, ca_file: Path | None = None
+        self,
+        url: str,
+        *,
+        path: str = "/events",
+        content_type: str = "application/x-ndjson",
+        token: str | None = None,
+        token_file: Path | None = None,
+        ca_file: Path | None = None,
     ) -> None:
-        self._secure, self._host, self._port, self._path = _parts(url)
+        self._secure, self._host, self._port, before = _parts(url)
+        self._path, self._content_type = before + path, content_type
         self._token_file = token_file
         self._token = _checked(token) if token else None
         if token_file is not None:
@@ -61,7 +72,7 @@ class Connection:
         self._used = 0.0
 
     def post(self, body: bytes, time_left: TimeLeft) -> Answer:
-        """Send a body of NDJSON; its answer."""
+        """Send a body; its answer."""
         try:
             answer = self._post(body, time_left)
         except BaseException:
@@ -110,13 +121,13 @@ class Connection:
         return self._open
 
     def _headers(self) -> dict[str, str]:
-        headers = {"content-type": "application/x-ndjson"}
+        headers = {"content-type": self._content_type}
         token = _read_token(self._token_file) if self._token_file is not None else self._token
         return {**headers, "authorization": f"Bearer {token}"} if token else headers
 
 
 def _parts(url: str) -> tuple[bool, str, int | None, str]:
-    """Whether it is secure, host, port, and path of the events. No error repeats the URL: it could hold a password."""
+    """Whether it is secure, host, port, path that others are below. No error repeats the URL: it may hold a secret."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -126,7 +137,7 @@ def _parts(url: str) -> tuple[bool, str, int | None, str]:
         raise MidwatchError("the exporter's address is not an http or https URL with a host")
     if parts.username is not None or parts.query or parts.fragment:
         raise MidwatchError("the exporter's address has a user, a query or a fragment; a token has its own parameter")
-    path = parts.path.rstrip("/") + "/events"
+    path = parts.path.rstrip("/")
     if not path.isascii() or any(letter <= " " for letter in path):
         raise MidwatchError("the path of the exporter's address is not percent-encoded")
     return parts.scheme == "https", parts.hostname, port, path

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import http.client
 import logging
+import math
 import os
 import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +25,9 @@ import msgspec
 
 from midwatch.client import answers, encoding, process_end
 from midwatch.client.connection import Connection
-from midwatch.client.events import Event
+from midwatch.client.events import Event, Prediction
 from midwatch.client.memory import BATCH, Memory
+from midwatch.client.sampling import AttributionSample, Sampled
 from midwatch.errors import MidwatchError
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ LOG_SECONDS = 60.0
 """A kind of trouble is logged so often at most."""
 MAX_REASONS = 50
 """Distinct reasons that are counted; the rest is `other`."""
+
+Attributions = Callable[[], Mapping[str, float]]
+"""Computes what each feature added to an answer."""
 
 _log = logging.getLogger(__name__)
 _resetting = threading.Lock()
@@ -77,6 +82,8 @@ class Stats:
     """Requests after which the events had to be sent again."""
     reasons: dict[tuple[str, str], int] = field(default_factory=dict)
     """What `acknowledged`, `refused` and `dropped` add up, by result and reason."""
+    attributions: dict[str, int] = field(default_factory=dict)
+    """Predictions whose attributions were offered: explained, not_sampled, over_budget or failed."""
     failing: str | None = None
     """Why the last request settled nothing; None when it did."""
 
@@ -90,6 +97,7 @@ class EventLog:
 
     `capacity` events of `max_bytes` wait in memory at most. Where a folder `spool` is given, events of `spool_bytes`
     wait on disk, of all processes together. More are dropped and counted. A `token_file` is read for each request.
+    `attribution_sample` says which predictions are explained; without it all are whose attributions are offered.
     Threads, event loops, signal handlers and forked processes may all use one log.
     """
 
@@ -104,7 +112,9 @@ class EventLog:
         max_bytes: int = 64 << 20,
         spool: Path | str | None = None,
         spool_bytes: int = 256 << 20,
+        attribution_sample: AttributionSample | None = None,
     ) -> None:
+        self._sample = attribution_sample
         self._connection = Connection(url, token=token, token_file=_path(token_file), ca_file=_path(ca_file))
         self._queue: Memory | Spool = Memory(capacity, max_bytes) if spool is None else _spool(Path(spool), spool_bytes)
         self._closing = False
@@ -125,15 +135,24 @@ class EventLog:
         self._deadline: float | None = None
         self._queued = self._adopted = self._retries = 0
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._attributions: Counter[str] = Counter(dict.fromkeys(map(str, Sampled), 0))
+        if self._sample is not None:
+            self._sample.begin_process()
         self._failing: str | None = None
         self._looked_for_orphans = float("-inf")
         self._troubles: dict[str, tuple[float, int]] = {}
 
     # The model server's side -----------------------------------------------------------------------------------------
 
-    def send(self, event: Event) -> bool:
-        """Queue an event, whatever is in it; False when it is not taken, and then counted. Never waits or raises."""
+    def send(self, event: Event, attributions: Attributions | None = None) -> bool:
+        """Queue an event, whatever is in it; False when it is not taken, and then counted. Never waits or raises.
+
+        `attributions` is called, in this thread, where the prediction is among those that are explained: with a share
+        and a budget its time is bounded. When it fails the prediction is sent without.
+        """
         self._look_at_process()
+        if attributions is not None and isinstance(event, Prediction):
+            event = self._explained(event, attributions)
         try:
             line = encoding.encode(event)
         except encoding.UnencodableError as error:
@@ -149,6 +168,21 @@ class EventLog:
             self._counts["dropped", reason] += 1
         self._trouble("drop", "an event is dropped: %s", reason)
         return False
+
+    def _explained(self, event: Prediction, attributions: Attributions) -> Prediction:
+        """The prediction with its attributions, if it is among those that have some."""
+        sampled = Sampled.EXPLAINED
+        try:
+            if self._sample is not None:
+                sampled = self._sample.decide(event.id)
+            if sampled is Sampled.EXPLAINED:
+                event = msgspec.structs.replace(event, attributions=_finite(attributions()))
+        except Exception as error:  # whatever a model server hands in, its prediction has to go out
+            sampled = Sampled.FAILED
+            self._trouble("attributions", "a prediction is sent without attributions", error=error)
+        with self._lock:
+            self._attributions[sampled] += 1
+        return event
 
     @property
     def stats(self) -> Stats:
@@ -168,6 +202,7 @@ class EventLog:
                 waiting_bytes=self._queue.waiting_bytes,
                 retries=self._retries,
                 reasons=dict(self._counts),
+                attributions=dict(self._attributions),
                 failing=self._failing,
             )
 
@@ -417,6 +452,14 @@ class EventLog:
         if now >= due:
             more = f" ({kept_back} more since the last time)" if kept_back else ""
             _log.error(message + more, *values, exc_info=error)
+
+
+def _finite(attributions: Mapping[str, float]) -> dict[str, float]:
+    """Attributions as numbers; ValueError for one that is none, for which the exporter would refuse the prediction."""
+    plain = {str(name): float(amount) for name, amount in attributions.items()}
+    if not all(map(math.isfinite, plain.values())):
+        raise ValueError("an attribution is NaN or infinite")
+    return plain
 
 
 def _path(path: Path | str | None) -> Path | None:

@@ -31,6 +31,10 @@ class Explanations(Strict):
     """Features that stand for each other, such as one amount in two currencies: that one takes over from the other is
     told, and is no change. Those whose attributions rise and fall together are found without it."""
 
+    by_group: bool = False
+    """That attributions are summed by the groups of the model's promises of fairness, too: which features make a gap.
+    Each group has three series for each feature."""
+
     @field_validator("twins")
     @classmethod
     def _named_once(cls, twins: list[list[str]]) -> list[list[str]]:

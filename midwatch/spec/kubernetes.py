@@ -78,6 +78,17 @@ class ExporterPods(Stateful):
     """What its container asks for."""
 
 
+class StreamPods(Stateful):
+    """The driver of the stream: Spark runs in its pod. Checkpoint and counts are on its volume."""
+
+    image: str = "midwatch-stream:0.1.0"
+    """An image [with Spark](stream.md#in-a-cluster): that of the plane has none."""
+    storage: Quantity = "50Gi"
+    """Size of the volume."""
+    resources: Resources = Resources(cpu="2", memory="4Gi", memory_limit="8Gi")
+    """What its container asks for; `stream.cores` of it work."""
+
+
 class Kubernetes(Strict):
     """Where the plane runs in a cluster: `midwatch render --target kubernetes` [writes its objects](install.md).
 
@@ -120,6 +131,8 @@ class Kubernetes(Strict):
     """What the container asks for that says what changed, where the file has `incidents.watch`."""
     evaluator: Resources = Resources(cpu="100m", memory="256Mi", memory_limit="1Gi")
     """What the container asks for that judges fairness, where a model has `fairness`."""
+    stream: StreamPods = StreamPods()
+    """What makes the counts on Spark, where the file has a `stream`."""
     recovery: Resources = Resources()
     """What the recovery exporter's container asks for, where `disaster_recovery.kubernetes` says where it runs."""
 

@@ -177,6 +177,7 @@ class ShippedRule(Strict):
             "incidents_watched",
             "evaluated",
             "kafka",
+            "streamed",
             "midwatch",
             "servers",
             "continuous",

@@ -1,11 +1,11 @@
-"""The `stream` section: the exporter's counts by Spark, from topics of Kafka."""
+"""The `stream` section: the exporter's counts by Spark, from topics of Kafka, folders of files, or Delta tables."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from midwatch.spec.base import Strict
 from midwatch.spec.scraped import Scraped
@@ -31,13 +31,53 @@ class KafkaTopics(Strict):
     """File with properties of a Kafka client, a `name=value` a line, such as its security protocol and credentials."""
 
 
+class EventFolder(Strict):
+    """A folder that files of events come into: Parquet, JSON lines or CSV, in folders of their own below it as well.
+
+    A file is read once nobody has written to it for a while, and again when it changes: what came before is dropped
+    by its ids. Names that begin with `.` or `_` are hidden. Its events arrive at the time that it was written.
+    """
+
+    path: Annotated[str, StringConstraints(min_length=1)]
+    """The folder, or an address of one, such as `s3://bucket/events`; from the folder of this file where relative."""
+    settle: Duration = 10.0
+    """How long nobody has written to a file before it is read."""
+    files: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Most files of a batch."""
+    columns: dict[str, str] = {}
+    """Columns by the field of an event, where they have other names."""
+    values: dict[str, str] = {}
+    """Values of fields that no column has."""
+    utc: bool = False
+    """Times without a zone are UTC."""
+
+
+class EventTable(Strict):
+    """A Delta table that rows of events are appended to; they arrive at the time that their file was written."""
+
+    path: Annotated[str, StringConstraints(min_length=1)]
+    """The table's folder, or its address; from the folder of this file where relative."""
+    files: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Most files of a batch."""
+    columns: dict[str, str] = {}
+    """Columns by the field of an event, where they have other names."""
+    values: dict[str, str] = {}
+    """Values of fields that no column has."""
+    utc: bool = False
+    """Times without a zone are UTC."""
+
+
 class Stream(Scraped):
     """The job of `midwatch stream run`; in a cluster it is rendered where this section is."""
 
     listen: str = "127.0.0.1:9560"
     """HOST:PORT where the driver serves `/metrics`; off loopback it needs a token."""
-    kafka: KafkaTopics
-    """What it reads."""
+    kafka: KafkaTopics | None = None
+    """Topics that it reads."""
+    folders: list[EventFolder] = []
+    """Folders that it reads."""
+    tables: list[EventTable] = []
+    """Delta tables that it reads."""
     cores: Annotated[int, Field(ge=1, le=512)] = 2
     """Processors of the driver's machine that work, unless `--master` names a cluster."""
     every: Duration = 2.0
@@ -48,3 +88,12 @@ class Stream(Scraped):
     """Parts of the ids, each kept by one worker at a time; a new checkpoint is needed for another number."""
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
     """Partitions of Spark's state: as many workers can join; a new checkpoint is needed for another number."""
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Stream:
+        if self.kafka is None and not self.folders and not self.tables:
+            raise ValueError("needs something to read: kafka, folders or tables")
+        paths = [folder.path for folder in self.folders] + [table.path for table in self.tables]
+        if again := next((path for path in paths if paths.count(path) > 1), None):
+            raise ValueError(f"{again} is named twice: what is in it would be read twice")
+        return self

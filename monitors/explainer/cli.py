@@ -54,6 +54,7 @@ def serve(
     import re
     import sys
 
+    import threadpoolctl
     import uvloop
 
     from midwatch import http_access, telemetry
@@ -86,6 +87,7 @@ def serve(
     access = remote.Access(token_file=model_token_file, ca_file=model_ca_file)
     loaded = models.load(source, sample.columns, access)
     made = explainer.build(loaded, sample, model=model, version=version, output=output, precision=precision)
+    threadpoolctl.threadpool_limits(1)  # the libraries' own threads would wait for each other over a single row
     log = logging.getLogger(__name__)
     log.info("explains by %s", made.method)
     uvloop.run(service.Service(made, limits).serve(address, lambda url: log.info("ready", extra={"url": url})))

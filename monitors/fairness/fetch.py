@@ -88,8 +88,11 @@ class Asked:
     sums: Mapping[str, Mapping[Version, Mapping[Cell, Floats]]] = field(default_factory=dict)
 
 
-def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
-    """Ask for what the promises of some models need; QueryError where Prometheus does not answer."""
+def ask(querier: Querier, models: Sequence[Model], window: Window, *, labels: bool = True) -> Asked:
+    """Ask for what the promises of some models need; QueryError where Prometheus does not answer.
+
+    Without `labels` not for counts of labelled predictions.
+    """
     queries: list[str] = []
     measures = {promise.measure for model in models for promise in model.fairness}
 
@@ -99,6 +102,9 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
 
     def counts(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
         return counted(asked(selected(metric, models)), window, whole=metric not in AMOUNTS)
+
+    def of_labels(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
+        return counts(metric) if labels else {}
 
     def folded() -> frozenset[str]:
         lines = asked(promql.select(metrics.EXPORTER_FOLDED))
@@ -114,8 +120,8 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
 
     return Asked(
         predicted=counts(metrics.GROUP_PREDICTIONS),
-        labelled=counts(metrics.SETTLED_GROUP_OUTCOMES),
-        settled=counts(metrics.SETTLED_GROUP_PREDICTIONS),
+        labelled=of_labels(metrics.SETTLED_GROUP_OUTCOMES),
+        settled=of_labels(metrics.SETTLED_GROUP_PREDICTIONS),
         folded=folded(),
         since=since(),
         sums={
@@ -126,6 +132,11 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
         },
         queries=tuple(queries),
     )
+
+
+def needs_labels(models: Sequence[Model]) -> bool:
+    """Whether some promise is of more than predictions."""
+    return any(promise.measure != "demographic_parity" for model in models for promise in model.fairness)
 
 
 def selected(metric: Metric, models: Sequence[Model]) -> promql.Expr:

@@ -27,10 +27,11 @@ class Look:
         return self.asked.queries
 
 
-def look(querier: Querier, models: Sequence[Model], until: float) -> list[Look]:
+def look(querier: Querier, models: Sequence[Model], until: float, *, with_labels: bool = True) -> list[Look]:
     """Judge every promise of some models up to a time; QueryError where Prometheus does not answer.
 
-    Promises that look equally far back are asked for together.
+    Promises that look equally far back are asked for together. Counts of labelled predictions are asked for where a
+    promise needs them, and else `with_labels`.
     """
     by_reach: dict[tuple[float, float], list[Model]] = {}
     for model in models:
@@ -40,7 +41,7 @@ def look(querier: Querier, models: Sequence[Model], until: float) -> list[Look]:
     looks = []
     for together in by_reach.values():
         window = Window.until(until, together[0].fairness[0])
-        asked = fetch.ask(querier, together, window)
+        asked = fetch.ask(querier, together, window, labels=with_labels or fetch.needs_labels(together))
         findings = tuple(promises.judge(together, asked, window))
         looks.append(Look(models=tuple(together), window=window, findings=findings, asked=asked))
     return looks

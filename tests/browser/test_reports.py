@@ -1,10 +1,13 @@
-"""The pages of the four reports, in a real browser: what they say, at three widths, in light and in dark."""
+"""The pages of the reports, in a real browser: what they say, at three widths, in light and in dark."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +16,14 @@ from pyarrow import parquet
 
 from chaos import report as chaos_report
 from dr import report as dr_report
+from midwatch.app.judged_fairness import Judged, Names
+from midwatch.app.report import fairness as fairness_report
+from midwatch.app.report import month as months
+from midwatch.html.intervals import Interval
+from midwatch.spec.model import Platform
 from tests.browser import pages
 from tests.chaos.test_telling import result
-from tests.conftest import midwatch_here
+from tests.conftest import midwatch_here, platform_document
 from tests.dr.reported import drilled
 
 if TYPE_CHECKING:
@@ -53,6 +61,40 @@ def drills(folder: Path) -> None:
     """Three drills of two stores."""
     log, document = drilled(folder)
     (folder / "page.html").write_text(dr_report.render(document, log, "Disaster-recovery drills"))
+
+
+def fairness(folder: Path) -> None:
+    """A month in which one promise was broken, with a group named like markup, and one was never judged."""
+    document = platform_document()
+    promise = {"attribute": "age", "measure": "demographic_parity", "difference": "5%", "public": True}
+    document["models"][0] |= {"groups": ["age"], "fairness": [promise]}
+    (model,) = Platform.model_validate(document).models
+    judged = Judged(
+        model="fraud",
+        version="v1",
+        attribute="age",
+        measure="demographic_parity",
+        rate="selected",
+        limit="ratio 80%",
+        verdict=-1.0,
+        promised=0.8,
+        above="young",
+        below="<b>blue</b>",
+        ratio=(0.6, 0.7, math.inf),
+        groups=tuple(Interval(name=name, low=0.2, estimate=0.3, high=0.4) for name in ("young", "<b>blue</b>")),
+    )
+    watched = fairness_report.Watched(hours=744, fair=700, unfair=20, broken_at=1_760_000_000.0)
+    report = fairness_report.FairnessReport(
+        platform="test",
+        month=months.named("2026-10", ZoneInfo("UTC"), now=datetime(2026, 11, 2, tzinfo=UTC)),
+        made_at=1_762_000_000.0,
+        prometheus="http://127.0.0.1:9090",
+        rates=(fairness_report.Rate(owner="ml", last=judged, watched=watched),),
+        silent=((model, model.fairness[0]),),
+        names=Names(),
+        queries=("up",),
+    )
+    (folder / "page.html").write_text(fairness_report.html(report))
 
 
 def seen(page: Page) -> dict[str, list[str]]:
@@ -99,11 +141,20 @@ def check_drills(page: Page) -> None:
     assert page.locator(".todo").inner_text().startswith("Read the first reason")
 
 
+def check_fairness(page: Page) -> None:
+    assert page.locator("h1").inner_text() == "Fairness of test, 2026-10"
+    assert page.locator(".meaning").inner_text().startswith("Of 2 promised rates, 1 were shown broken")
+    assert page.locator("#groups-1 svg rect").count() == 4
+    assert page.locator("#gap-1 tbody td.number").all_inner_texts() == ["70%", "60% to ∞"]
+    assert {"shown unfair", "not judged"} <= set(seen(page)["words"])
+
+
 REPORTS: dict[str, tuple[Callable[[Path], None], Callable[[Page], None]]] = {
     "drift": (drift, check_drift),
     "canary": (canary, check_canary),
     "experiment": (experiment, check_experiment),
     "drills": (drills, check_drills),
+    "fairness": (fairness, check_fairness),
 }
 
 

@@ -57,7 +57,7 @@ def whole_document(**changes: Any) -> dict[str, Any]:
         "drift": DRIFT,
         "loop": {"recover_within": "2h"},
         "fairness": [FAIR],
-        "explanations": {},
+        "explanations": {"by_group": True},
     }
     price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1]}
     price |= {"drift": DRIFT, "loop": DRILL}

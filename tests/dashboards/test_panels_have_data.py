@@ -135,6 +135,16 @@ def asked() -> Platform:
 
 LEFT_OUT = {
     "midwatch_incident_last_look_timestamp_seconds",  # an alert says it
+    "midwatch_exporter_kafka_behind_seconds",  # of fleets alone: alerts read them, or their runbooks
+    "midwatch_exporter_kafka_commits_total",
+    "midwatch_exporter_kafka_lag_records",
+    "midwatch_exporter_kafka_lost_records_total",
+    "midwatch_exporter_kafka_partitions",
+    "midwatch_exporter_kafka_reading_back_records",
+    "midwatch_exporter_kafka_rebalances_total",
+    "midwatch_exporter_kafka_records_total",
+    "midwatch_exporter_kafka_resets_total",
+    "midwatch_exporter_kafka_topic_partitions",
     "midwatch_incident_info",  # a line of text for notifications; the console's incident page has all of it
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
@@ -158,6 +168,16 @@ LEFT_OUT = {
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
+    "midwatch_stream_watermark_timestamp_seconds",  # alerts say these of the stream, and few platforms have one
+    "midwatch_stream_batch_duration_seconds",
+    "midwatch_stream_batches_total",
+    "midwatch_stream_behind_records",
+    "midwatch_stream_last_batch_timestamp_seconds",
+    "midwatch_stream_late_events_total",
+    "midwatch_stream_records_total",
+    "midwatch_stream_state_bytes",
+    "midwatch_stream_uncounted_batches",
+    "midwatch_stream_waiting_entries",
     "canary_gate_comparisons_dropped_total",  # 0 below a thousand comparisons at one gate
     "canary_gate_refused_total",  # the page counts the refused; an alert says why
     "dr_archive_flaws",  # alerts read these five, and the posture's page shows what follows from them
@@ -179,6 +199,7 @@ LEFT_OUT = {
     "model:ml_request_duration_seconds:usual_mean",  # alerts compare with these two
     "model:ml_requests:usual_rate",
     "midwatch_client_events_total",  # of a model server's own process; runbooks ask for it
+    "midwatch_client_attributions_total",
     "midwatch_client_events_waiting",
     "midwatch_client_retries_total",
     "midwatch_client_waiting_bytes",
@@ -189,6 +210,7 @@ LEFT_OUT = {
     "midwatch_remote_write_samples_total",
     "midwatch_remote_write_waiting_samples",
     "midwatch_exporter_scrape_duration_seconds",  # Prometheus' own figure of the same scrape is shown
+    "ml_server_synthetic_requests_total",  # an explainer's rows: its own page shows how many it asks for
     "ml_server_time_to_first_byte_seconds",  # of streams; other servers' pages would be empty
     "ml_group_outcomes_total",  # labels as they come; quality is told by what was settled, at an equal age
     "ml_server_request_duration_seconds",  # the same requests as the exporter's, without the version's events

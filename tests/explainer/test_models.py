@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from monitors.explainer import background, explainer, models, remote
 from monitors.explainer.explainer import Times
@@ -56,7 +57,8 @@ def test_trees_of_scikit_learn_have_the_contributions_of_shap(name: str, tmp_pat
     import skops.io
 
     rows = usual_rows(400)
-    estimator = estimators()[name].fit(rows, labelled(rows))
+    with threadpoolctl.threadpool_limits(1):
+        estimator = estimators()[name].fit(rows, labelled(rows))
     skops.io.dump(estimator, tmp_path / "model.skops")
     made = explained_by(f"scikit-learn:{tmp_path}/model.skops", background_file)
     found = [made.explain(row, TIMES) for row in rows[:5]]

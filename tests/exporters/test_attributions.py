@@ -129,3 +129,54 @@ def test_an_event_with_attributions_is_read_as_json() -> None:
     line = b'{"event":"prediction","id":"a","model":"m","version":"v","ts":1.0,"attributions":{"age":1}}'
     read = msgspec.json.decode(line, type=Prediction)
     assert read.attributions == {"age": 1.0}
+
+
+# By group -------------------------------------------------------------------------------------------------------------
+
+
+def by_group(tmp_path: Path, caps: spec.Caps | None = None, **explanations: Any) -> Store:
+    (model,) = models(**explanations)
+    promise = {"attribute": "age", "measure": "demographic_parity", "ratio": "80%", "public": True}
+    given = {"groups": ["age", "region"], "positive": "yes", "fairness": [promise]}
+    declared = spec.Model.model_validate({**model.model_dump(by_alias=True, exclude_unset=True), **given})
+    return Store(tmp_path / "state", spec.Exporter(caps=caps or spec.Caps()), (declared,))
+
+
+def of_group(store: Store, name: str, group: str, **labels: str) -> float | None:
+    return value(store.state, f"ml_group_{name}_total", **VERSION, attribute="age", group=group, **labels)
+
+
+def test_attributions_are_summed_by_the_groups_of_promises_where_that_is_asked_for(tmp_path: Path) -> None:
+    made = by_group(tmp_path, by_group=True)
+    groups = {"age": "young", "region": "north"}
+    commit(made, [prediction("a", attributions={"income": 2.0, "hour": -0.5}, groups=groups)])
+    commit(made, [prediction("b", attributions={"income": -1.0}, groups=groups | {"age": "old"})])
+    commit(made, [prediction("c", attributions={"income": 4.0})])
+    assert of_group(made, "explained_predictions", "young") == of_group(made, "explained_predictions", "old") == 1
+    sums = [of_group(made, f"attribution_{name}", "young", feature="hour") for name in ("added", "taken", "squares")]
+    assert sums == [0.0, 0.5, 0.25]
+    assert of_group(made, "attribution_taken", "old", feature="income") == 1.0
+    assert set(made.state.counters.versions["fraud", "v1"].group_attributions) == {"age"}
+    made.journal.close()
+
+
+def test_attributions_are_not_summed_by_group_without_being_asked_for(tmp_path: Path) -> None:
+    made = by_group(tmp_path)
+    commit(made, [prediction("a", attributions={"income": 2.0}, groups={"age": "young"})])
+    assert of_group(made, "explained_predictions", "young") is None
+    assert made.state.counters.versions["fraud", "v1"].group_attributions == {}
+    made.journal.close()
+
+
+def test_groups_of_attributions_begin_no_more_series_than_there_is_room_for(tmp_path: Path) -> None:
+    made = by_group(tmp_path, spec.Caps(series=1000), features=50, by_group=True)
+    for number in range(20):
+        groups = {"age": f"g{number}"}
+        commit(made, [prediction(f"p{number}", attributions={f"f{place}": 1.0 for place in range(50)}, groups=groups)])
+    counters = made.state.counters
+    published = counters.versions["fraud", "v1"].group_attributions["age"]
+    assert metrics.OTHER in published
+    assert sum(3 * len(features) + 1 for features in published.values()) < 1000
+    counters.restore(list(counters.versions.values()), list(counters.models.values()), dict(counters.folded))
+    assert counters.series <= 1000 + 1 + 3 * 52
+    made.journal.close()

@@ -205,6 +205,25 @@ def test_an_application_that_fails_is_an_error_also_in_the_middle_of_a_stream(se
     assert counted(registry) == (0, 1, 1, 1 if begun else 0)
 
 
+@pytest.mark.parametrize("said", [b"true", b"True"])
+def test_an_explainers_rows_are_counted_apart(server, registry: CollectorRegistry, said: bytes) -> None:
+    marked = {**http(), "headers": [(b"content-type", b"x"), (b"seldon-skip-logging", said)]}
+    asyncio.run(server.middleware(answering(500, b"x"))(marked, nothing, nothing))
+    assert counted(registry) == (0, 0, 0, 0)
+    assert registry.get_sample_value("ml_server_synthetic_requests_total", WHERE) == 1
+    asyncio.run(server.middleware(answering(200, b"x"))({**http(), "headers": []}, nothing, nothing))
+    assert counted(registry) == (1, 0, 1, 1)
+    assert registry.get_sample_value("ml_server_synthetic_requests_total", WHERE) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_marked"),
+    [({"Seldon-Skip-Logging": "true"}, True), ({"seldon-skip-logging": "false"}, False), ({"accept": "true"}, False)],
+)
+def test_a_server_can_ask_whether_rows_are_an_explainers(headers: dict[str, str], is_marked: bool) -> None:
+    assert instrument.is_synthetic(headers) is is_marked
+
+
 # WSGI --------------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +248,16 @@ def wsgi(status: str, *chunks: bytes, seconds: float = 0.0):
             yield chunk
 
     return app
+
+
+def test_an_explainers_rows_are_counted_apart_behind_wsgi_too(server, registry: CollectorRegistry) -> None:
+    environ: dict[str, Any] = {"HTTP_SELDON_SKIP_LOGGING": "true"}
+    setup_testing_defaults(environ)
+    environ |= {"REQUEST_METHOD": "POST", "PATH_INFO": "/predict"}
+    body = server.wsgi_middleware(wsgi("200 OK", b"x"))(environ, lambda status, headers, *error: lambda data: None)
+    assert b"".join(body) == b"x"
+    assert counted(registry) == (0, 0, 0, 0)
+    assert registry.get_sample_value("ml_server_synthetic_requests_total", WHERE) == 1
 
 
 @pytest.mark.parametrize(("method", "path", "status", "count"), DEFAULT)

@@ -202,5 +202,5 @@ def test_an_identity_that_cannot_be_read_is_written_anew_and_that_is_said(tmp_pa
     ("prometheus", "warns"), [("http://p:9090", True), ("http://p:9090/prometheus", True), ("http://q:9090", False)]
 )
 def test_pushing_into_a_prometheus_that_scrapes_too_is_said(prometheus: str, warns: bool, caplog) -> None:
-    otlp.warn_of_scrape(otlp.Target.of("http://p:9090/api/v1/otlp"), prometheus)
+    otlp.warn_of_scrape("http://p:9090/api/v1/otlp/v1/metrics", prometheus)
     assert ("every request counts twice" in caplog.text) is warns

@@ -92,8 +92,10 @@ def test_the_client_needs_msgspec_and_nothing_else(tmp_path: Path) -> None:
         "midwatch.client.encoding",
         "midwatch.client.event_log",
         "midwatch.client.events",
+        "midwatch.client.explainer",
         "midwatch.client.memory",
         "midwatch.client.process_end",
+        "midwatch.client.sampling",
     }
 
 

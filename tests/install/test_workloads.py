@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dr import manifests
-from midwatch import pod_volumes
+from midwatch import jobs, pod_volumes
 from midwatch.errors import InvalidInputError
 from midwatch.spec import kubernetes
 from midwatch.spec.model import Platform
@@ -112,6 +112,27 @@ def test_without_a_loop_the_exporter_creates_the_pipeline_runs() -> None:
     role = found["Role", "training", "midwatch-exporter.test"]
     assert role["rules"] == [{"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create"]}]
     assert ("StatefulSet", NAMESPACE, "midwatch-loop") not in found
+
+
+def test_members_of_a_kafka_group_are_a_stateful_set_and_one_more_pod_judges_drift() -> None:
+    document = whole_document()
+    tls = {"ca_file": "/etc/kafka/ca.pem"}
+    document["exporter"] = {"kafka": {"brokers": ["kafka-0:9093", "kafka-1:9093"], "topics": ["events"], "tls": tls}}
+    document["kubernetes"]["exporter"] = {"replicas": 3}
+    found = workloads(document)
+    members, judge = (
+        found["StatefulSet", NAMESPACE, name]["spec"] for name in ("midwatch-exporter", "midwatch-exporter-judge")
+    )
+    assert (members["replicas"], judge["replicas"]) == (3, 1)
+    for spec, more in ((members, ["--kafka"]), (judge, ["--kafka", "--judge"])):
+        (container,) = spec["template"]["spec"]["containers"]
+        assert [word for word in container["command"] if word in ("--kafka", "--judge", "--member")] == more
+        policy = found["NetworkPolicy", NAMESPACE, spec["serviceName"].removesuffix("-members")]
+        assert {"port": 9093, "protocol": "TCP"} in policy["spec"]["egress"][-1]["ports"]
+    platform = Platform.model_validate(document)
+    assert [target for target in jobs.service_targets(platform, jobs.EXPORTER) if "judge" in target]
+    unmounted = [place for place, _, _ in kubernetes.find_problems(platform)]
+    assert ("exporter", "kafka", "tls", "ca_file") in unmounted
 
 
 def test_the_systems_exporter_lists_objects_with_an_account_in_its_namespace() -> None:

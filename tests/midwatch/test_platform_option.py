@@ -57,6 +57,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("exporter", "load"): ("x.csv", "--state", "s"),
     ("evaluate", "serve"): (),
     ("fairness", "advise"): (),
+    ("stream", "run"): (),
     ("fairness", "judge"): (),
     ("attributions", "compare"): ("--model", "fraud", "--version", "v1"),
     ("dr", "recoverer"): ("--store", "x"),

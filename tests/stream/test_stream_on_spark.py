@@ -119,8 +119,10 @@ class Frame:
 
     def __init__(self, rows: list[Row]) -> None:
         self._rows = rows
+        self.computed = 0
 
     def collect(self) -> list[Row]:
+        self.computed += 1
         return self._rows
 
 
@@ -146,6 +148,7 @@ def test_a_batch_that_is_run_again_changes_nothing(tmp_path: Path) -> None:
         for number, frame in [*enumerate(frames)][max(0, start - 1) : start + 2]:
             stream.take(frame, number)
             stream.take(frame, number)
+            assert frame.computed % 2 == 0, "Spark's state keeps what was computed alone"
     folding = Folding(Fold(given.settings, given.models), ledger)
     folding.stop()
     again = Fold(given.settings, given.models)

@@ -66,6 +66,12 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
         "evaluation_limit": promql_seconds(unseen),
         "evaluation_proof": format_duration(unseen + 2 * patience),
         "evaluation_steps": f"{int((unseen + 2 * patience) // 15) + 10}",
+        "stream_job": jobs.STREAM,
+        "streams": EACH.join(jobs.service_targets(platform, jobs.STREAM)),
+        "streams_missing": str(promql.missing_targets(jobs.STREAM, len(jobs.service_targets(platform, jobs.STREAM)))),
+        "stream_proof": format_duration(STREAM_BEHIND + 2 * patience),
+        "stream_steps": f"{int((STREAM_BEHIND + 2 * patience) // 15) + 10}",
+        "stream_limit": promql_seconds(STREAM_BEHIND),
         "judges_missing": _judges_missing(platform),
         "scrape_wait": format_duration(scrape_wait),
         "scrape_wait_proof": format_duration(scrape_wait + 60),
@@ -137,6 +143,7 @@ PLATFORM_HAS: dict[str, Callable[[Platform], bool]] = {
     "serving": lambda platform: not platform.is_view,
     "canaries": lambda platform: not platform.is_view and any(model.canary for model in platform.models),
     "incidents_watched": lambda platform: platform.incidents.watch,
+    "streamed": lambda platform: platform.stream is not None,
     "evaluated": lambda platform: bool(evaluation.promised(platform)),
     "kafka": lambda platform: platform.exporter.kafka is not None,
 }
@@ -246,6 +253,9 @@ def _proof(proof: ShippedProof, texts: Mapping[str, str]) -> Proof:
     within, interval = (parse_duration(filled(text, texts)) for text in (proof.within, proof.interval))
     return Proof(fires=fires, silent=silent, within=within, interval=interval)
 
+
+STREAM_BEHIND = 600.0
+"""Seconds that the stream may be behind: a driver that is replaced is back before, and labels come later anyway."""
 
 EACH = " "
 """Between the names that a text stands for when a proof has a series for each of them."""

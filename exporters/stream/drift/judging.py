@@ -61,6 +61,7 @@ class Judging:
         self._schemas: dict[str, Schema] = {}
         self._broadcast: Any = None
         self._told = published.Told()
+        self._until = -math.inf
         self._begin()
 
     def _begin(self) -> None:
@@ -131,12 +132,13 @@ class Judging:
     def turn(self, until: float, seconds: float = math.inf) -> bool:
         """Judge windows that have ended, and do what follows from verdicts; whether there was anything to do.
 
-        Everything that arrived before `until` (seconds since the epoch) has been read. No window is begun after so
-        many seconds.
+        Everything that arrived before `until` (seconds since the epoch), or what was said before that is later, has
+        been read. No window is begun after so many seconds.
         """
         with self._lock:
             self._look_again()
-            has_judged = self._judge.close(until, time.monotonic() + seconds)
+            self._until = max(self._until, until)
+            has_judged = self._judge.close(self._until, time.monotonic() + seconds)
             if self._judge.retraining.step(time.time(), self._write):
                 self._judge.publish_retraining()
                 has_judged = True

@@ -7,12 +7,15 @@ would be silent. Compaction changes no rows and is passed over.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import xxhash
+from pyarrow import fs
 
 from exporters import event_files
 from exporters.event_files import Reading
@@ -29,8 +32,6 @@ EXTENSIONS = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
 """Settings that a session needs before it starts."""
-
-_FILE, _ROW, _WRITTEN = "_midwatch_file", "_midwatch_row", "_midwatch_written"
 
 
 class DeltaError(MidwatchError):
@@ -54,13 +55,9 @@ def frame(spark: Any, path: str, reading: Reading, *, files: int = FILES) -> Any
         raise DeltaError(f"{path}: no Delta table that can be read: {why}") from error
     names = list(opened.columns)
     _converted(path, names, reading)
-    marked = opened.selectExpr(
-        "*",
-        f"_metadata.file_path AS {_FILE}",
-        f"_metadata.row_index AS {_ROW}",
-        f"unix_millis(_metadata.file_modification_time) AS {_WRITTEN}",
-    )
-    return marked.mapInArrow(Rows(path, tuple(names), reading), records.SCHEMA)
+    marked = opened.selectExpr("*", "input_file_name()", "input_file_block_start()")
+    plain = marked.toDF(*(f"c{place}" for place in range(len(marked.columns))))  # a dot in a name is a path to Spark
+    return plain.mapInArrow(Rows(path, tuple(names), reading), records.SCHEMA)
 
 
 def _converted(path: str, names: Iterable[str], reading: Reading) -> Callable[[Mapping[str, Any]], list[bytes]]:
@@ -72,7 +69,10 @@ def _converted(path: str, names: Iterable[str], reading: Reading) -> Callable[[M
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a table into records, in Spark's workers."""
+    """Rows of a table into records, in Spark's workers; after the columns come the file and its part.
+
+    Delta's stream gives no `_metadata` by which Spark usually tells that.
+    """
 
     path: str
     names: tuple[str, ...]
@@ -82,17 +82,32 @@ class Rows:
         """Records of batches of rows."""
         convert = _converted(self.path, self.names, self.reading)
         headers = folder_rows.CLOUD_EVENT if folder_rows.CLOUD_EVENT_COLUMN in self.names else None
+        written: dict[str, int] = {}
+        seen: Counter[tuple[str, int]] = Counter()
         for batch in batches:
             made = []
-            for row in batch.to_pylist():
-                file, number, written = row.pop(_FILE), row.pop(_ROW), row.pop(_WRITTEN)
-                # Rows of files that were written together stand in an order that is always the same.
-                offset = xxhash.xxh3_64_intdigest(file.encode()) >> 33 << 32 | number
+            for *values, file, start in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                block, row = (file, start), dict(zip(self.names, values, strict=True))
+                if file not in written:
+                    written[file] = _written(file)
+                seen[block] += 1
                 value = b"\n".join(convert(row))
                 if value:
-                    made.append((self.path, 0, offset, written, value, headers, True))
+                    made.append((self.path, 0, _offset(block, seen[block]), written[file], value, headers, True))
             columns = zip(*made, strict=True) if made else ((),) * len(records.COLUMNS)
             yield pa.RecordBatch.from_arrays(
                 [pa.array(list(column), one.type) for column, one in zip(columns, records.ARROW, strict=True)],
                 schema=records.ARROW,
             )
+
+
+def _offset(block: tuple[str, int], number: int) -> int:
+    """A row's place: always the same, and in the order of the rows of a block of a file."""
+    file, start = block
+    return xxhash.xxh3_64_intdigest(f"{file}\0{start}".encode()) >> 33 << 32 | number
+
+
+def _written(file: str) -> int:
+    """When a file was written (milliseconds since the epoch), which Delta never does again."""
+    system, path = fs.FileSystem.from_uri(re.sub(r"^s3[an]://", "s3://", file))
+    return int((system.get_file_info(path).mtime_ns or 0) // 10**6)

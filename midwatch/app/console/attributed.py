@@ -5,13 +5,16 @@ Figures are the evaluator's, asked of Prometheus; pages of models, canaries and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from midwatch import grafana, metrics, promql, signals
 from midwatch.app.console import drawing
 from midwatch.app.console.page import Context
 from midwatch.app.console.queries import Answer, Question
+from midwatch.app.judged_fairness import Names
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
 from midwatch.spec.model import Model
@@ -194,3 +197,108 @@ def _unknown(own: Mapping[str, Answer], of: tuple[str, str]) -> str:
     if of[1] == USE and windows is None:
         told = f"{told or 'too little is explained'}, or the inputs of the version before moved as well"
     return f"Not known: {told or 'too little is explained'}."
+
+
+# Between groups -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """A feature's mean attribution in both groups, their difference, and half of its 95% interval.
+
+    The interval is for all features at once (Bonferroni), and takes predictions for independent.
+    """
+
+    feature: str
+    above: float
+    below: float
+    half: float
+
+    @property
+    def difference(self) -> float:
+        """How much more it adds to the answers of the upper group."""
+        return self.above - self.below
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return abs(self.difference) > self.half
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sums:
+    """A group's explained predictions, and sums of a feature over them: with its sign, and of squares."""
+
+    count: float
+    signed: float
+    squares: float
+
+    @property
+    def mean(self) -> float:
+        """Mean attribution."""
+        return self.signed / self.count
+
+    @property
+    def variance_of_mean(self) -> float:
+        """Variance of the mean, if predictions are independent."""
+        return max(0.0, self.squares / self.count - self.mean**2) / self.count
+
+
+def group_questions(context: Context, model: Model) -> Iterator[tuple[str, Question]]:
+    """What is asked of attributions by group; nothing where they are not summed so."""
+    if model.explanations is None or not model.explanations.by_group:
+        return
+    window = max(86_400.0, context.span)
+    for name, (metric, by) in _BY_GROUP.items():
+        increase = promql.increase(signals.series(metric, {"model": model.name}), window)
+        yield _key(name), drawing.now(promql.sum_by(increase, *_OF_GROUP, *by))
+
+
+_BY_GROUP: Mapping[str, tuple[Metric, tuple[str, ...]]] = {
+    "group count": (metrics.GROUP_EXPLAINED, ()),
+    "group added": (metrics.GROUP_ATTRIBUTION_ADDED, ("feature",)),
+    "group taken": (metrics.GROUP_ATTRIBUTION_TAKEN, ("feature",)),
+    "group squares": (metrics.GROUP_ATTRIBUTION_SQUARES, ("feature",)),
+}
+
+
+def between(
+    answers: Mapping[str, Answer], names: Names, *, version: str, attribute: str, above: str, below: str
+) -> list[Contribution]:
+    """Features by how much more they add to the answers of one group than of another; nothing where nobody knows."""
+    if _key("group count") not in answers:
+        return []
+    of = version, attribute
+    counts = {
+        names.of(group): count
+        for (*key, group), count in drawing.values(answers[_key("group count")], *_OF_GROUP).items()
+        if tuple(key) == of and count > 0
+    }
+    if above not in counts or below not in counts:
+        return []
+    sums = {name: _by_group(answers[_key(name)], names, of) for name in _BY_GROUP if name != "group count"}
+    features = sorted({feature for (group, feature) in sums["group squares"] if group in (above, below)})
+
+    def of_group(group: str, feature: str) -> _Sums:
+        added, taken, squares = (own.get((group, feature), 0.0) for own in sums.values())
+        return _Sums(count=counts[group], signed=added - taken, squares=squares)
+
+    z = -NormalDist().inv_cdf(0.025 / max(1, len(features)))
+    found = []
+    for feature in features:
+        one, other = of_group(above, feature), of_group(below, feature)
+        half = z * math.sqrt(one.variance_of_mean + other.variance_of_mean)
+        found.append(Contribution(feature=feature, above=one.mean, below=other.mean, half=half))
+    return sorted(found, key=lambda one: (-abs(one.difference), one.feature))[:MOST_FEATURES]
+
+
+_OF_GROUP = ("version", "attribute", "group")
+
+
+def _by_group(answer: Answer, names: Names, of: tuple[str, str]) -> dict[tuple[str, str], float]:
+    """Sums by group, by its name, and feature."""
+    return {
+        (names.of(group), feature): value
+        for (*key, group, feature), value in drawing.values(answer, *_OF_GROUP, "feature").items()
+        if tuple(key) == of
+    }

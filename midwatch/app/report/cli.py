@@ -15,6 +15,7 @@ from midwatch.errors import Exit, MidwatchError
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
+    from midwatch.app.report.fairness import FairnessReport
     from midwatch.app.report.read import Sources
     from midwatch.app.report.records import SloReport
     from midwatch.spec.model import Platform
@@ -77,6 +78,72 @@ def slo(
     found = read.report(sources, asked, now=now.timestamp())
     _write(found, html=html, pdf=pdf, as_json=as_json, output=output)
     raise typer.Exit(_code(found))
+
+
+@app.command()
+def fairness(
+    platform: options.PlatformFile,
+    month: Annotated[str | None, typer.Option(help="Such as 2026-10; without it the one that ended last.")] = None,
+    time_zone: Annotated[str, typer.Option(help="Where the month is, as Europe/Berlin.")] = "UTC",
+    prometheus: PrometheusUrl = None,
+    html: Annotated[bool, typer.Option("--html", help="A page that stands alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document of everything.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead.")] = None,
+) -> None:
+    """Report a month of fairness for an auditor: what was promised, for how long it was judged, what was shown of each
+    version and since when, the groups with their intervals, and what is not known.
+
+    Exit code 0 when every promise was shown kept, 1 when one was shown broken, 2 for input that cannot be used, 3 when
+    of one nothing is known, or Prometheus did not answer.
+    """
+    from datetime import UTC, datetime
+
+    from midwatch.app.report import fairness as reports
+    from midwatch.app.report import month as months
+    from midwatch.errors import InvalidInputError, Problem
+    from midwatch.prometheus import Client, QueryError
+    from midwatch.spec import load
+
+    if html and as_json:
+        raise MidwatchError("give one of --html and --json")
+    loaded = load.load_platform(platform)
+    if not any(model.fairness for model in loaded.models):
+        message = "no model of this platform file has a fairness section"
+        raise InvalidInputError([Problem(file="--file", message=message, remedy="write models[].fairness")])
+    zone, now = _zone(time_zone), datetime.now(UTC)
+    asked = months.last(zone, now=now) if month is None else months.named(month, zone, now=now)
+    client = Client.of(loaded.prometheus, prometheus, timeout=TIMEOUT_SECONDS)
+    url = prometheus or loaded.prometheus.url
+    try:
+        found = reports.read(client, loaded, platform, asked, now=now.timestamp(), prometheus=url)
+    except QueryError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(Exit.INCONCLUSIVE) from error
+    _write_fairness(found, html=html, as_json=as_json, output=output)
+    raise typer.Exit(Exit.FAIL if found.is_broken else Exit.PASS if found.is_kept else Exit.INCONCLUSIVE)
+
+
+def _write_fairness(found: FairnessReport, *, html: bool, as_json: bool, output: Path | None) -> None:
+    import json
+
+    from midwatch import files
+    from midwatch.app.report import fairness as reports
+    from midwatch.app.report import text
+
+    if as_json:
+        content = json.dumps(reports.document(found)) + "\n"
+    elif html:
+        content = reports.html(found)
+    elif output is None:
+        text.show_fairness(found)
+        return
+    else:
+        content = text.plain_fairness(found)
+    if output is None:
+        typer.echo(content, nl=False)
+        return
+    files.replace(output, content.encode())
+    typer.echo(f"{output} written", err=True)
 
 
 def _regions(platform: Platform | None, region: str | None) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from midwatch import tables, untrusted_text
-from midwatch.app.report import words
+from midwatch.app.report import fairness, words
+from midwatch.app.report.fairness import FairnessReport
 from midwatch.app.report.page import month_of
 from midwatch.app.report.records import SloReport
 
@@ -24,8 +25,36 @@ def show(report: SloReport) -> None:
 def plain(report: SloReport) -> str:
     """It as text."""
     stream = io.StringIO()
-    _put(report, Console(file=stream, width=WIDTH, highlight=False, markup=False, emoji=False))
+    _put(report, _plain(stream))
     return untrusted_text.escaped(stream.getvalue())
+
+
+def show_fairness(report: FairnessReport) -> None:
+    """Print a month of fairness on standard output."""
+    _put_fairness(report, tables.make_console())
+
+
+def plain_fairness(report: FairnessReport) -> str:
+    """It as text."""
+    stream = io.StringIO()
+    _put_fairness(report, _plain(stream))
+    return untrusted_text.escaped(stream.getvalue())
+
+
+def _plain(stream: io.StringIO) -> Console:
+    return Console(file=stream, width=WIDTH, highlight=False, markup=False, emoji=False)
+
+
+def _put_fairness(report: FairnessReport, console: Console) -> None:
+    console.print(f"{report.platform}, {report.month.name}{'' if report.month.is_over else ' so far'}", style="bold")
+    console.print(report.meaning)
+    if report.rates:
+        console.print()
+        _table(console, [name.lower() for name in fairness.HEADER], fairness.rows(report))
+    for model, promise in report.silent:
+        console.print(f"- {model.name}: {promise.title}: not judged in the whole month")
+    if report.names.why:
+        console.print(report.names.why, style="dim")
 
 
 def _put(report: SloReport, console: Console) -> None:

@@ -8,6 +8,7 @@ from midwatch import jobs
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.app.workloads.services import port_of
 from midwatch.spec import evaluation, promotion
+from midwatch.spec.stream import Stream
 
 API_SERVER = (443, 6443)
 """Ports of an API server: its Service's, and the usual one behind it, which policies see."""
@@ -39,6 +40,8 @@ def policies(place: Place) -> list[Object]:
     if evaluation.promised(platform):
         asked = [_dns(), {"ports": _tcp(prometheus)}]
         found.append(_allow(place, "evaluator", port_of(platform.evaluator.listen), asked))
+    if platform.stream is not None:
+        found.append(_allow(place, "stream", port_of(platform.stream.listen), _reached_by_stream(platform.stream)))
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
@@ -54,6 +57,16 @@ def _deny(place: Place) -> Object:
     """Chaos' own policy adds to it: policies allow, and never take away (Kubernetes, "Network Policies")."""
     labels = {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": place.platform.platform}
     return _policy(place, "midwatch-deny", "plane", {"podSelector": {"matchLabels": labels}})
+
+
+def _reached_by_stream(stream: Stream) -> list[Object]:
+    """The brokers; wherever it is, a store of folders or tables."""
+    paths = [folder.path for folder in stream.folders] + [table.path for table in stream.tables]
+    if any("://" in path for path in paths):
+        return [{}]
+    servers = stream.kafka.servers if stream.kafka else []
+    ports = sorted({int(server.rpartition(":")[2]) for server in servers})
+    return [_dns(), {"ports": _tcp(ports)}] if ports else [_dns()]
 
 
 def _reached_by_exporter(place: Place) -> list[Object]:

@@ -29,6 +29,8 @@ def render_objects(platform: Platform, text: str) -> dict[str, str]:
         parts["incidents"] = services.incidents(place)
     if evaluation.promised(platform):
         parts["evaluator"] = services.evaluator(place)
+    if platform.stream is not None:
+        parts["stream"] = services.stream(place, platform.stream)
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         parts["recovery-exporter"] = services.recovery(place, recovery.kubernetes, recovery.listen)

@@ -25,6 +25,8 @@ def monitors(place: Place) -> list[Object]:
         found.append(_monitor(place, jobs.INCIDENTS, "incidents"))
     if evaluation.promised(place.platform):
         found.append(_monitor(place, jobs.EVALUATOR, "evaluator"))
+    if place.platform.stream is not None:
+        found.append(_monitor(place, jobs.STREAM, "stream"))
     recovery = place.platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found.append(_monitor(place, jobs.RECOVERY, "recovery-exporter", recovery.kubernetes.namespace))

@@ -15,6 +15,7 @@ from midwatch.spec.console import Console
 from midwatch.spec.drift import PipelineRun
 from midwatch.spec.kubernetes import Resources, Stateful
 from midwatch.spec.scraped import Scraped
+from midwatch.spec.stream import Stream
 
 JOB = "midwatch.dev/job"
 """Label of a Service with the name of its scrape job."""
@@ -24,6 +25,7 @@ CONSOLE = "midwatch-console"
 LOOP = "midwatch-loop"
 INCIDENTS = "midwatch-incidents"
 EVALUATOR = "midwatch-evaluator"
+STREAM = "midwatch-stream"
 RECOVERY = "midwatch-recovery-exporter"
 SYSTEMS = "midwatch-systems"
 _METRICS_TOKEN = ("--metrics-token-file", f"{pods.METRICS_FOLDER}/{pods.KEY}")
@@ -202,6 +204,38 @@ def recovery(place: Place, settings: recovery_spec.Kubernetes, listen: str) -> l
     return [
         _deployment(place, RECOVERY, pod, settings.namespace, strategy={"type": "Recreate"}),
         _scraped(_service(place, RECOVERY, pod.component, port, settings.namespace), jobs.RECOVERY),
+    ]
+
+
+def stream(place: Place, settings: Stream) -> list[Object]:
+    """The driver of the stream, with the volume of its checkpoint and its counts, and Spark in its pod.
+
+    One: a second query of the same topics would count everything again.
+    """
+    kept, port = place.settings.stream, port_of(settings.listen)
+    mounted = [one for one in pods.secrets(place, SecretKey(name=place.settings.token_secret)) if one.volume != "token"]
+    folder = f"{pods.STATE}/stream"
+    words = ("stream", "run", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}")
+    wanted = Container(
+        name="stream",
+        words=(*words, "--checkpoint", f"{folder}/checkpoint", "--sink", f"{folder}/counts.db", *_METRICS_TOKEN),
+        port=port,
+        ready="/readyz",
+        resources=kept.resources,
+        secrets=mounted,
+    )
+    pod = Pod(
+        component="stream",
+        container=pods.container(place, wanted) | {"image": kept.image},
+        volumes=[pods.configuration(place), *(one.as_volume() for one in mounted)],
+        account=STREAM,
+        grace_seconds=60,
+    )
+    return [
+        rbac.service_account(place.metadata(STREAM, pod.component)),
+        *_stateful_set(place, STREAM, pod, kept, 1),
+        _budget(place, STREAM, pod.component),
+        _scraped(_service(place, STREAM, pod.component, port), jobs.STREAM),
     ]
 
 

@@ -66,7 +66,7 @@ def write_platform(folder: Path) -> Path:
         fair | {"difference": "5%", "public": True},
         {"attribute": "age", "measure": "accuracy_parity", "difference": "10%", "values": ["young", "old"]},
     ]
-    fraud["explanations"] = {}
+    fraud["explanations"] = {"by_group": True}
     fraud["drift"] = {
         "reference": "reference.npz",
         "window": "1h",
@@ -142,6 +142,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     seed.a_loop(known, "fraud", NAMES)
     seed.fairness(known, "fraud", ["v1", NAMES["version"]], {"region": ["south", NAMES["group"]], "age": HASHED})
     seed.attributions(known, "fraud", ["v1", NAMES["version"]], ["age", "country", NAMES["feature"]])
+    seed.group_attributions(known, "fraud", "v1", ["south", NAMES["group"]], ["country", NAMES["feature"]])
     with (
         seed.running_prometheus(folder, known) as prometheus,
         seed.running_alertmanager(folder, alerts()) as manager,

@@ -295,3 +295,15 @@ def attributions(seed: Seed, model: str, versions: Sequence[str], features: Sequ
                 seed.gauge("ml_attribution_mean", share / 2, **one, side=side)
             for bound, change in (("low", 0.05), ("estimate", 0.15), ("high", 0.25)):
                 seed.gauge("ml_attribution_share_change_ratio", change if moved else change - 0.15, **one, bound=bound)
+
+
+def group_attributions(seed: Seed, model: str, version: str, groups: Sequence[str], features: Sequence[str]) -> None:
+    """Sums of attributions by group of region: the last feature adds more in the first group, the others the same."""
+    for place, group in enumerate(groups):
+        of = {"model": model, "version": version, "attribute": "region", "group": group}
+        seed.counter("ml_group_explained_predictions_total", 1.0, **of)
+        for number, feature in enumerate(features):
+            mean = 0.5 if number == len(features) - 1 and not place else 0.2
+            seed.counter("ml_group_attribution_added_total", mean + 0.1, **of, feature=feature)
+            seed.counter("ml_group_attribution_taken_total", 0.1, **of, feature=feature)
+            seed.counter("ml_group_attribution_squares_total", mean * mean + 0.04, **of, feature=feature)

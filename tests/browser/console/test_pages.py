@@ -153,6 +153,17 @@ def test_the_features_that_explain_are_on_the_pages_of_drift_canaries_and_fairne
     assert "no attributions of v9 were judged yet" in client.get("/canaries/fraud?baseline=v1&canary=v9").text
 
 
+def test_the_features_that_make_two_groups_differ_are_on_the_page_of_fairness(client: httpx.Client) -> None:
+    text = client.get("/fairness/fraud").text
+    table = re.search(r'aria-label="Features between groups of demographic parity of region, v1.*?</table>', text, re.S)
+    assert table is not None
+    rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr>(.*?)</tr>", table[0], re.S)[1:]]
+    assert [row[0].partition("&")[0] for row in rows] == ["amount", "country"]
+    assert rows[0][-6:-3] == ["0.5", "0.2", "0.3"]
+    assert rows[1][-3:] == ["may", "be", "chance"]
+    assert "no predictions of both groups were explained lately" in text  # of the other version
+
+
 def test_an_interval_is_beside_the_accuracy(client: httpx.Client) -> None:
     assert "v1, 95% interval" in client.get("/models/fraud").text
 

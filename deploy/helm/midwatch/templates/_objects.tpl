@@ -54,6 +54,7 @@
   "kubernetes/plane-loop" "workloads"
   "kubernetes/plane-incidents" "workloads"
   "kubernetes/plane-evaluator" "workloads"
+  "kubernetes/plane-stream" "workloads"
   "kubernetes/plane-console" "workloads"
   "kubernetes/plane-recovery" "workloads"
   "kubernetes/plane-systems" "workloads"

@@ -57,7 +57,12 @@ def build(context: Context, *, model: str) -> Page:
         )
         for name, metric in (("difference", metrics.FAIRNESS_DIFFERENCE), ("ratio", metrics.FAIRNESS_RATIO))
     }
-    wanted = {**dict(fair.questions(described)), **dict(attributed.questions(described)), **history}
+    wanted = {
+        **dict(fair.questions(described)),
+        **dict(attributed.questions(described)),
+        **dict(attributed.group_questions(context, described)),
+        **history,
+    }
     answers = dict(zip(wanted, context.asked.ask(*wanted.values()), strict=True))
     names = judged_fairness.names(context.platform, context.file)
     every = fair.judged(described, answers, names)
@@ -79,7 +84,8 @@ def build(context: Context, *, model: str) -> Page:
             "strata": _strata(every),
             "histories": _histories(context, answers, every),
             "explained": attributed.explained(context, described, answers),
-            "is_unfair": any(one.is_unfair for one in every),
+            "between": _between(answers, names, every),
+            "by_group": described.explanations is not None and described.explanations.by_group,
             "hashes": names.why,
             "choices": page.choices(context, ["fairness", model]),
             "firing": [
@@ -181,6 +187,20 @@ def _said_of_both(pooled: Judged, within: Judged) -> str:
     if pooled.is_unfair:
         return "apart over all; whether like are treated alike is not known yet"
     return "nothing is shown apart" if pooled.is_fair and within.is_fair else "not known yet"
+
+
+def _between(answers: dict[str, Answer], names: Names, found: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Of each promise that is not shown kept: the features that make its worst pair differ."""
+    rows = []
+    for one in found:
+        if one.is_fair or not one.above or one.stratum:
+            continue
+        features = attributed.between(
+            answers, names, version=one.version, attribute=one.attribute, above=one.above, below=one.below
+        )
+        named = {"of": f"{one.of}, {one.version}: {one.rate}", "above": one.above, "below": one.below}
+        rows.append({**named, "features": features})
+    return rows
 
 
 def _histories(context: Context, answers: dict[str, Answer], found: Sequence[Judged]) -> list[Figure]:
