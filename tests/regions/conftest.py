@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
-from midwatch import programs
+from midwatch import metrics, programs
 from midwatch.app.render import rendered_files
 from midwatch.ports import free_ports
+from midwatch.prometheus import Client
 from midwatch.spec import load
 from midwatch.spec.model import Platform
 from tests.conftest import need_program, platform_document, wait_for
@@ -161,7 +162,7 @@ class Planes:
                 )
                 for region in REGIONS
             },
-            silent_after="3s",
+            silent_after="5s",
         )
         section["view"]["prometheus"] = f"http://{self.address('prometheus', GLOBAL)}"
         section["view"]["query"] = f"http://{self.address('query', GLOBAL)}"
@@ -212,6 +213,12 @@ class Planes:
         process = self._ended.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
         self._ended.callback(process.kill)
         self.processes[what, where] = process
+
+    def hear_one_another(self) -> bool:
+        """Whether each Prometheus has heard both others; a machine that starts them slowly takes a while."""
+        heard = f"count({metrics.COPIED_HEARTBEAT.name} > time() - 5)"
+        clients = [Client(f"http://{self.address('prometheus', where)}") for where in (*REGIONS, GLOBAL)]
+        return all(client.value(heard) == len(REGIONS) for client in clients)
 
     def passed_on(self, sender: str, receiver: str) -> bool:
         """Whether one Alertmanager has told the other of every notification that it sent."""

@@ -6,8 +6,9 @@ from tests.regions.conftest import GLOBAL, Planes, until
 
 
 def test_a_silent_plane_is_one_page_that_says_the_region(planes: Planes) -> None:
+    until(planes.hear_one_another)
     planes.kill("prometheus", "west")
-    page = planes.told.wait_for(alertname="RegionSilent")
+    page = planes.told.wait_for(alertname="RegionSilent", region="west")
     assert page["commonLabels"] == {
         "alertname": "RegionSilent",
         "severity": "page",
