@@ -56,7 +56,7 @@ def whole_document(**changes: Any) -> dict[str, Any]:
         ],
         "drift": DRIFT,
         "loop": {"recover_within": "2h"},
-        "fairness": [FAIR],
+        "fairness": [FAIR, FAIR | {"difference": None, "ratio": "80%"}],
         "explanations": {"by_group": True},
     }
     price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1]}
