@@ -93,7 +93,7 @@ def edges(intervals: int) -> Ints:
     """Where blocks end, as numbers of intervals; the last intervals may be in none yet.
 
     >>> edges(5).tolist(), edges(70)[-5:].tolist()
-    ([1, 2, 3, 4, 5], [62, 63, 64, 66, 68])
+    ([1, 2, 3, 4, 5], [63, 64, 66, 68, 70])
     """
     ends, end = [], 0
     while (end := end + max(1, end // GROWTH)) <= intervals:
