@@ -173,7 +173,7 @@ class _Driver:
             ["taskset", "-c", allowed, *command, *(["--once"] if once else [])],
             cwd=folder,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=(folder / "log").open("wb"),
             start_new_session=True,
         )
 
@@ -200,7 +200,7 @@ def _throughput(folder: Path, servers: str, cores: int, most: int) -> float:
     place = folder / f"cores-{cores}"
     driver = _Driver(place, servers, cores=cores, most=most, once=True)
     if driver.process.wait() != 0:
-        raise RuntimeError("the driver ended with an error")
+        raise RuntimeError(f"the driver ended with an error: {(place / 'log').read_text()[-2000:]}")
     ended = [at for _, at in Ledger(place / "state/stream/counts.db").batches()]
     offsets = [_total(place, batch) for batch in (0, len(ended) - 1)]
     return (offsets[1] - offsets[0]) / max(1e-9, ended[-1] - ended[0]) if len(ended) > 1 else float(offsets[1])

@@ -30,6 +30,9 @@ ID_BYTES = 8
 GENERATIONS = 2
 """Ids are forgotten by generations: up to twice as many are kept as have to be remembered."""
 
+FEWEST_GROUPS = 2
+"""Groups of an attribute that a promise compares, at least: of each, scores, errors and exposure are summed."""
+
 EVENTS = 2
 """A prediction and its label: the ids of both are remembered."""
 
@@ -121,7 +124,7 @@ def _series_of_model(model: Model, caps: Caps) -> int:
             waits = WaitingPrediction(0.0, 0.0, model.name, series.version, predicted, score, None)
             counters.count_outcome(waits, answer, 0.0)
     explained = model.explanations.features * SERIES_OF_FEATURE + 1 if model.explanations else 0
-    return counters.series + _versions(model) * explained
+    return counters.series + _versions(model) * (explained + FEWEST_GROUPS * Promised.of(model).series)
 
 
 def _answers(model: Model) -> Sequence[str | float]:

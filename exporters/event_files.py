@@ -225,6 +225,9 @@ def _events(row: Mapping[str, Any], columns: Mapping[str, str], reading: Reading
     for name in _TEXTS:
         if name in values:
             values[name] = str(values[name])
+    rank = values.get("rank")
+    if isinstance(rank, float) and rank.is_integer():  # a column with gaps is one of floating-point numbers
+        values["rank"] = int(rank)
     is_table_of_labels = "prediction" not in columns.values()
     return [_encode(event) for event in _made(values, nested, is_table_of_labels=is_table_of_labels)]
 

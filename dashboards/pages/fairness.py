@@ -80,7 +80,19 @@ def _worst(metric: Metric) -> Expr:
     return promql.min_by(signals.series(metric, THESE), *FAIRNESS_PROMISE)
 
 
+_GAPS = {
+    "difference": ("How far are the worst groups apart?", metrics.FAIRNESS_DIFFERENCE),
+    "ratio": ("What has the lower of the higher?", metrics.FAIRNESS_RATIO),
+}
+"""Title and metric of the worst gap, by the kind of limit."""
+
+
 def _verdicts(factory: PanelFactory) -> list[Row]:
+    kinds = {
+        "difference" if promise.ratio is None else "ratio"
+        for model in factory.platform.models
+        for promise in model.fairness
+    }
     return [
         Row(
             height=8,
@@ -110,8 +122,9 @@ def _verdicts(factory: PanelFactory) -> list[Row]:
         Row(height=9, panels=[_table(factory)]),
         Row(
             panels=[
-                _gap(factory, "How far are the worst groups apart?", metrics.FAIRNESS_DIFFERENCE, "difference .*"),
-                _gap(factory, "What has the lower of the higher?", metrics.FAIRNESS_RATIO, "ratio .*"),
+                _gap(factory, title, metric, f"{limit} .*")
+                for limit, (title, metric) in _GAPS.items()
+                if limit in kinds
             ]
         ),
     ]

@@ -423,6 +423,9 @@ def _not_published(model: Model, criterion: FromCounts | Gauge) -> tuple[str, st
 def _not_counted(model: Model, criterion: Fairness) -> tuple[str, str] | None:
     """What the exporter does not count of the groups that a criterion compares, and what to do."""
     if criterion.compared in model.attributes:
+        if criterion.positive is not None and model.class_names and criterion.positive not in model.class_names:
+            known = ", ".join(sorted(model.class_names))
+            return f"{criterion.positive} is no class of {model.name}", f"positive is one of {known}"
         return None
     if criterion.crossed_with is not None:
         message = f"{criterion.compared} is not counted for {model.name}"
@@ -460,7 +463,7 @@ def check(platform: Platform) -> Iterator[Finding]:
                     "use errors, latency or own counters",
                 )
             if isinstance(criterion, Fairness) and (lacking := _not_counted(model, criterion)):
-                yield (*at, "attribute"), *lacking
+                yield at, *lacking
             if model.canary.source == "servers" and criterion.needs_classes:
                 yield (*at, "metric"), f"servers publish no {criterion.metric}", "use source: events"
             if model.canary.source == "servers" and (lacking := _not_published(model, criterion)):

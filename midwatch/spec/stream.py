@@ -72,6 +72,8 @@ class Stream(Scraped):
     """Folders that it reads."""
     tables: list[EventTable] = []
     """Delta tables that it reads."""
+    exporters: bool = True
+    """Whether exporters take events beside it; without them none is scraped, missed or rendered."""
     cores: Annotated[int, Field(ge=1, le=512)] = 2
     """Processors of the driver's machine that work, unless `--master` names a cluster."""
     every: Duration = 2.0

@@ -231,6 +231,8 @@ class _Analysis:
             return None
         sides, settings = [first, *map(self._sides, selectors[1:])], self._expressions.settings
         counted = tally.counted(criterion, sides, self._oddities)
+        if counted is not None and metrics.OTHER in counted.groups:
+            counted = replace(counted, doubts=(*counted.doubts, *self._folded()))
         if counted is not None:
             counted = strata.compared(counted, sides, partial(tally.counted, criterion), settings, self._oddities.notes)
         if counted is not None and self._ages is not None and counts_labels(criterion):
@@ -238,6 +240,15 @@ class _Analysis:
         if counted is None or served is None or not isinstance(criterion, spec.Latency) or criterion.histogram:
             return counted
         return replace(counted, channels=tuple(_in_seconds(channel, served.unit) for channel in counted.channels))
+
+    def _folded(self) -> list[Doubt]:
+        """A doubt if exporters count groups together as `other`; a group may be called so by itself."""
+        folded = promql.select(metrics.EXPORTER_FOLDED, label="group")
+        self._series.queries.append(f"{folded} @ {self._axis.end:.3f}")
+        if not any(sample.value > 0 for sample in self._querier.query(folded, at=self._axis.end)):
+            return []
+        text = "groups beyond the exporter's cap are counted as one, `other`: raise exporter.caps.groups"
+        return [Doubt(text=text)]
 
     def _gauge(self, criterion: spec.Gauge) -> Samples:
         """Mean over an arm's series at each interval's end, from the start for the length of the window."""

@@ -124,6 +124,10 @@ def _as_they_come(_: spec.Counted, of: Expressions) -> list[str]:
 
 # Fairness: the same rate of several groups ---------------------------------------------------------------------------
 
+TEXT = "text"
+"""Group that stands for all values that look like free text: the exporter publishes none of them."""
+_CLASSES = ("predicted", "actual")
+
 
 @dataclass(frozen=True)
 class _Rate:
@@ -171,7 +175,19 @@ def _fairness(criterion: spec.Fairness, sides: Sequence[Sides], _: Oddities) -> 
         text = f"{told.selector} has {len(names)} groups, of which max_groups allows {criterion.max_groups}"
         return replace(whole, doubts=(Doubt(text=text, fatal=True),))
     labels = _labels(sides) if criterion.counts_labels else None
-    return replace(whole, labels=labels, groups={name: _of_group(criterion, rate, sides, name) for name in names})
+    doubts = tuple(Doubt(text=text) for text in _not_told(criterion, sides, names))
+    return replace(
+        whole, doubts=doubts, labels=labels, groups={name: _of_group(criterion, rate, sides, name) for name in names}
+    )
+
+
+def _not_told(criterion: spec.Fairness, sides: Sequence[Sides], names: Sequence[str]) -> Iterator[str]:
+    """Why groups whose rates look alike are not shown to be."""
+    classes = {dict(labels).get(side) for of in sides for arm in of for labels in arm.by_series for side in _CLASSES}
+    if criterion.positive is not None and criterion.positive not in classes:
+        yield f"nothing was predicted or labelled {criterion.positive}"
+    if TEXT in names:
+        yield f"groups whose values look like free text are counted as one, `{TEXT}`: send short names"
 
 
 def _of_group(criterion: spec.Fairness, rate: _Rate, sides: Sequence[Sides], group: str | None) -> Counted:

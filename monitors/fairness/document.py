@@ -6,8 +6,11 @@ import math
 from collections.abc import Container, Sequence
 from typing import Any
 
+import numpy as np
+
+from midwatch.spec.fairness import BY_SCORE
 from monitors.canary.times import moment
-from monitors.fairness import small_cells
+from monitors.fairness import measures, small_cells
 from monitors.fairness.fetch import Window
 from monitors.fairness.promises import Finding
 from monitors.fairness.verdict import Pair, Rate, Smallest
@@ -39,6 +42,7 @@ def _finding(one: Finding) -> dict[str, Any]:
         "became_unfair": said.became_unfair,
         "reason": one.reason,
         "worst": None if said.worst is None else _pair(said.worst),
+        "measured": _measured(one),
         "groups": [_rate(rate, is_hidden=rate.group in hidden) for rate in said.rates],
         "left_out": list(said.left_out),
         "smallest": None if said.smallest is None else _smallest(said.smallest, hidden),
@@ -46,6 +50,16 @@ def _finding(one: Finding) -> dict[str, Any]:
         "labelled": {group: share for group, share in one.labelled.items() if group not in hidden},
         "calibration_errors": {group: error for group, error in one.calibration_errors.items() if group not in hidden},
         "error_bound": promise.error_bound,
+    }
+
+
+def _measured(one: Finding) -> dict[str, float | None]:
+    """Difference and ratio of the highest and lowest rate of the judged groups, as fairlearn has them."""
+    rates = np.array([rate.rate for rate in one.judgement.rates])
+    has_ratio = one.promise.measure not in BY_SCORE
+    return {
+        "difference": _finite(measures.difference(rates)),
+        "ratio": _finite(measures.ratio(rates)) if has_ratio else None,
     }
 
 

@@ -337,3 +337,10 @@ def test_counters_are_asked_for_once_a_window(evaluated: Any) -> None:
     assert client.ranges == before
     evaluate(client, END + WINDOW)
     assert client.ranges == before + 4
+
+
+def test_a_feature_that_is_named_as_a_twin_twice_is_refused_with_its_name() -> None:
+    model = platform_document()["models"][0]
+    model["explanations"] = {"twins": [["income", "salary"], ["salary", "wage"]]}
+    with pytest.raises(ValueError, match="names 'salary' twice"):
+        Platform.model_validate(platform_document(models=[model]))

@@ -376,6 +376,31 @@ def test_more_groups_than_are_allowed_are_undecided_and_say_so() -> None:
     assert "has 3 groups, of which max_groups allows 2" in said.reason
 
 
+@pytest.mark.parametrize(
+    ("group", "folded", "verdict", "said"),
+    [
+        ("other", 0.0, "pass", "is excluded"),
+        ("other", 3.0, "inconclusive", "raise exporter.caps.groups"),
+        ("text", 0.0, "inconclusive", "look like free text"),
+    ],
+)
+def test_groups_that_are_counted_as_one_are_not_shown_alike(group: str, folded: float, verdict: str, said: str) -> None:
+    past = _past({"no": 0.5, "de": 0.4}, settle=True)
+    for key in [key for key in past.series if ("group", "de") in key]:
+        renamed = tuple(("group", group) if pair == ("group", "de") else pair for pair in key)
+        past.series[renamed] = past.series.pop(key)
+    past.add("midwatch_exporter_folded_total", [(past.now - 12, folded)], label="group")
+    _, found = _asked(past)
+    assert found.verdict.value == verdict
+    assert said in found.reason
+
+
+def test_a_positive_class_that_nothing_has_is_undecided() -> None:
+    _, said = _asked(_past({"no": 0.5, "de": 0.4}, settle=True), positive="ja")
+    assert said.verdict.value == "inconclusive"
+    assert "nothing was predicted or labelled ja" in said.reason
+
+
 def test_a_verdict_is_given_again_from_its_document_byte_for_byte(tmp_path: Path) -> None:
     counts, said = _asked(_past({"no": 0.6, "de": 0.3}, settle=True), measure="equal_opportunity")
     own = settings(CRITERION | {"measure": "equal_opportunity"})
@@ -422,10 +447,11 @@ def test_a_criterion_that_makes_no_sense_is_refused(changes: dict[str, Any], sai
     [
         ({"attribute": "age"}, "age is not counted for fraud"),
         ({"crossed_with": "age"}, f"country{CROSS}age is not counted for fraud"),
+        ({"positive": "ja"}, "ja is no class of fraud"),
     ],
 )
 def test_groups_that_nobody_counts_are_named(changes: dict[str, Any], said: str) -> None:
     given = platform_document()
-    given["models"][0] |= {"slos": [], "canary": {"criteria": [CRITERION | changes]}}
+    given["models"][0] |= {"slos": [], "classes": ["yes", "no"], "canary": {"criteria": [CRITERION | changes]}}
     found = list(spec.check(Platform.model_validate(given)))
     assert [message for _, message, _ in found] == [said]

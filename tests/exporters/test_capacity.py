@@ -55,6 +55,17 @@ def models(count: int, **more: Any) -> list[dict[str, Any]]:
     return [{"name": f"m{number}", "requests_per_second": 0.01, **more} for number in range(count)]
 
 
+def test_scores_of_groups_are_counted_against_the_cap_before_anything_runs(reading) -> None:
+    promise = {"attribute": "g", "measure": "calibration_within_groups", "difference": "5%", "public": True}
+    given = {"positive": "yes", "groups": ["g"]}
+    caps = {"caps": {"series": 5000}}
+    assert not problems(reading(models(10, **given), exporter=caps))
+    assert (
+        "series of counters; the cap is 5,000"
+        in problems(reading(models(10, **given, fairness=[promise]), exporter=caps))[0]
+    )
+
+
 def test_what_holds_is_neither_a_problem_nor_a_warning(reading) -> None:
     assert problems(reading(models(200))) == warnings(reading(models(200))) == []
 

@@ -192,19 +192,22 @@ def test_columns_of_a_table_become_fields_features_and_groups(tmp_path: Path) ->
         "when": moment,
         "answer": 1,
         "score": 0.75,
+        "rank": 3.0,
         "features.amount": 12.5,
         "features.country": "NO",
         "groups.country": "NO",
         "unused": "x",
     }
     parquet.write_table(
-        pa.Table.from_pylist([row, row | {"score": None, "features.amount": float("nan")}]), tmp_path / "a.parquet"
+        pa.Table.from_pylist([row, row | {"score": None, "rank": None, "features.amount": float("nan")}]),
+        tmp_path / "a.parquet",
     )
     names = {"id": "key", "ts": "when", "prediction": "answer"}
     first, second = events_of(tmp_path / "a.parquet", columns=names, values={"model": "m", "version": "v"})
     common = {"event": "prediction", "id": "7", "model": "m", "version": "v", "ts": "2026-11-27T03:00:00+00:00"}
     rest = {"prediction": 1, "groups": {"country": "NO"}}
-    assert first == common | rest | {"score": 0.75, "features": {"amount": 12.5, "country": "NO"}}
+    assert type(first["rank"]) is int
+    assert first == common | rest | {"score": 0.75, "rank": 3, "features": {"amount": 12.5, "country": "NO"}}
     assert second == common | rest | {"features": {"country": "NO"}}
 
 

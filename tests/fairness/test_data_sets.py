@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitors.fairness import promises
+from monitors.fairness import document, promises
 from monitors.fairness.promises import Finding
 from monitors.fairness.verdict import Verdict
 from tests.fairness import published
@@ -63,6 +63,11 @@ def test_compas_is_shown_unfair_with_the_rates_that_were_published(measure: str)
     found = _judged(_compas(1), measure)
     assert all(one.judgement.verdict is Verdict.UNFAIR for one in found)
     assert all(one.judgement.worst is not None and one.judgement.worst.above == "African-American" for one in found)
+    for one in found:
+        said = document.document([one], published.window(BLOCKS), [])["findings"][0]
+        rates = [rate["rate"] for rate in said["groups"]]
+        assert said["measured"]["difference"] == pytest.approx(max(rates) - min(rates), abs=1e-12)
+        assert said["measured"]["ratio"] == pytest.approx(min(rates) / max(rates), abs=1e-12)
     known = {"selected": (0.588, 0.348), "true positives": (0.720, 0.523), "false positives": (0.448, 0.235)}
     for one in found:
         rates = {rate.group: rate.rate for rate in one.judgement.rates}

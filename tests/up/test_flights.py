@@ -85,6 +85,7 @@ def prometheus_of(state: Path) -> str | None:
 
 
 CALM = {
+    "How many more events would decide?",  # none, where it is decided
     "What do versions in use lack?",  # nothing, where each has what it needs
     "How long does each step usually take?",  # nobody knows it of episodes whose steps are ahead
 }

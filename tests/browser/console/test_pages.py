@@ -142,7 +142,8 @@ def test_what_nobody_judged_is_not_known_and_never_fair(client: httpx.Client) ->
 
 
 def test_the_features_that_explain_are_on_the_pages_of_drift_canaries_and_fairness(client: httpx.Client) -> None:
-    for address in ("/models/fraud", "/fairness/fraud"):
+    alerts = ("/alerts/ModelInputDrift?model=fraud", "/alerts/FairnessBroken?model=fraud")
+    for address in ("/models/fraud", "/fairness/fraud", *alerts):
         text = client.get(address).text
         assert "Its inputs moved, and drift says so, too" in text
         assert text.index("amount&#34;") < text.rindex(">country</th>")
@@ -155,7 +156,9 @@ def test_the_features_that_explain_are_on_the_pages_of_drift_canaries_and_fairne
 
 def test_the_features_that_make_two_groups_differ_are_on_the_page_of_fairness(client: httpx.Client) -> None:
     text = client.get("/fairness/fraud").text
-    table = re.search(r'aria-label="Features between groups of demographic parity of region, v1.*?</table>', text, re.S)
+    table = re.search(
+        r'aria-label="Features between groups of demographic parity of region \(ratio 80%\), v1.*?</table>', text, re.S
+    )
     assert table is not None
     rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr>(.*?)</tr>", table[0], re.S)[1:]]
     assert [row[0].partition("&")[0] for row in rows] == ["amount", "country"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from midwatch.app.console import attributed
 from midwatch.app.console.page import Context, Page
 from midwatch.app.console.state import Snapshot
 from midwatch.app.status.records import Alert, Silence, Told
@@ -20,6 +21,9 @@ LEAST_WIDTH = 1.0
 OF_RULES = frozenset(
     {"model", "version", "slo", "store", "region", "drill", "experiment", "system", "feature", "source"}
 )
+OF_FAIRNESS = frozenset({"FairnessBroken", "FairnessUnknown"})
+ABOUT_FEATURES = OF_FAIRNESS | {"ModelInputDrift", "CanaryFailed", "AttributionsChanged"}
+"""Alerts that the features whose attributions moved may explain."""
 LASTS = {"30m": 1800.0, "2h": 7200.0, "8h": 28_800.0, "1d": 86_400.0, "3d": 259_200.0}
 """Times for which the form silences."""
 
@@ -89,10 +93,22 @@ def build(context: Context, *, alert: str) -> Page:
             "runbook": runbook_of(context.platform, alert, firing),
             "matchers": matchers_of(alert, firing, wanted),
             "lasts": list(LASTS),
+            "attributed": _attributed(context, alert, wanted),
+            "fairness_of": wanted.get("model", "") if alert in OF_FAIRNESS else "",
             "told_badly": (Told.FAILED, Told.NOBODY, Told.NOT_THERE),
             "path": context.path,
         },
     )
+
+
+def _attributed(context: Context, alert: str, wanted: Mapping[str, str]) -> attributed.Explained | None:
+    """The features that explain an alert on inputs, on a canary or on fairness; None of another alert."""
+    model = next((one for one in context.platform.models if one.name == wanted.get("model")), None)
+    if alert not in ABOUT_FEATURES or model is None:
+        return None
+    asked = dict(attributed.questions(model))
+    answers = dict(zip(asked, context.asked.ask(*asked.values()), strict=True))
+    return attributed.explained(context, model, answers)
 
 
 def timeline(incident: Incident) -> list[dict[str, Any]]:

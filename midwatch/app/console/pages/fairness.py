@@ -10,6 +10,7 @@ from midwatch.app import judged_fairness
 from midwatch.app.console import attributed, drawing, fair, page
 from midwatch.app.console.drawing import Figure
 from midwatch.app.console.page import Context, NoPageError, Page
+from midwatch.app.console.pages.alert import OF_FAIRNESS
 from midwatch.app.console.queries import Answer
 from midwatch.app.judged_fairness import Judged, Names
 from midwatch.html import About, numbers
@@ -91,7 +92,7 @@ def build(context: Context, *, model: str) -> Page:
             "firing": [
                 one
                 for one in context.snapshot.overview.alerts
-                if one.labels.get("model") == model and one.name.startswith("Fairness")
+                if one.labels.get("model") == model and one.name in OF_FAIRNESS
             ],
             "why": drawing.why(*answers.values()),
             "dashboard": grafana.dashboard_url(context.platform, grafana.Page.FAIRNESS, model=model),
@@ -198,7 +199,7 @@ def _between(answers: dict[str, Answer], names: Names, found: Sequence[Judged]) 
         features = attributed.between(
             answers, names, version=one.version, attribute=one.attribute, above=one.above, below=one.below
         )
-        named = {"of": f"{one.of}, {one.version}: {one.rate}", "above": one.above, "below": one.below}
+        named = {"of": f"{one.of} ({one.limit}), {one.version}: {one.rate}", "above": one.above, "below": one.below}
         rows.append({**named, "features": features})
     return rows
 
@@ -222,7 +223,7 @@ def _history(context: Context, answers: dict[str, Answer], one: Judged) -> Itera
     nothing = [None] * len(x)
     band = Band(name="interval", low=ends.get("low", nothing), high=ends.get("high", nothing))
     chart = Chart(
-        title=f"{one.of}, {one.version}: {one.rate}",
+        title=f"{one.of} ({one.limit}), {one.version}: {one.rate}",
         x=x,
         lines=[Line(name="worst pair", values=ends["estimate"], kind="now")],
         bands=[band],
