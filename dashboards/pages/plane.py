@@ -38,6 +38,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
                 Section(title="Are we blind?", rows=_sight(factory)),
                 Section(title="Would anybody be told?", rows=_notifications(factory)),
                 Section(title="Do events arrive?", rows=_exporter(factory)),
+                *_fleet(factory),
                 *(
                     [Section(title="Does the stream keep up?", rows=_stream(factory))]
                     if factory.platform.stream
@@ -412,6 +413,99 @@ def _waiting(factory: PanelFactory) -> Row:
         ],
         widths=[5, 5, 5, 5, 4],
     )
+
+
+def _fleet(factory: PanelFactory) -> list[Section]:
+    """Where exporters are members of a Kafka group."""
+    if factory.platform.exporter.kafka is None:
+        return []
+    lost, resets = (
+        promql.sum_by(promql.increase(promql.select(metric), "1h"), "group", "reason")
+        for metric in (metrics.KAFKA_LOST, metrics.KAFKA_RESETS)
+    )
+    rows = [
+        Row(
+            panels=[
+                factory.lines(
+                    "How many records wait to be counted?",
+                    Note(
+                        shows="Records of each partition behind the last that is counted, and those to be read back.",
+                        act="all partitions: add members. One: its key has too many of the records.",
+                        runbook=runbooks.FLEET_BEHIND,
+                    ),
+                    "short",
+                    Query(
+                        expr=signals.total(metrics.KAFKA_LAG, {}, "group", "topic", "partition"),
+                        legend="{{group}} {{topic}} {{partition}}",
+                    ),
+                    Query(
+                        expr=signals.total(metrics.KAFKA_READING_BACK, {}, "group", "partition"),
+                        legend="{{group}} {{partition}} read back",
+                    ),
+                ),
+                factory.lines(
+                    "How old is what was counted last?",
+                    Note(
+                        shows="Time since the newest record that is counted, where others wait.",
+                        act="rates of the last minutes are of records that are so old.",
+                        runbook=runbooks.FLEET_BEHIND,
+                    ),
+                    "s",
+                    Query(expr=signals.gauge(metrics.KAFKA_BEHIND, {}, "group", "topic"), legend="{{group}} {{topic}}"),
+                ),
+                factory.lines(
+                    "Is every partition somebody's?",
+                    Note(
+                        shows="Partitions that are counted, and how many there are.",
+                        act="start the member that is missing, with its state folder.",
+                        runbook=runbooks.FLEET_UNREAD,
+                    ),
+                    "short",
+                    Query(expr=signals.total(metrics.KAFKA_PARTITIONS, {}, "group"), legend="{{group}} counted"),
+                    Query(expr=signals.gauge(metrics.KAFKA_TOPIC_PARTITIONS, {}, "group"), legend="{{group}} all"),
+                ),
+            ]
+        ),
+        Row(
+            panels=[
+                factory.lines(
+                    "What becomes of batches?",
+                    Note(
+                        shows="Batches a second by what the group answered; and how often partitions were given.",
+                        act="refused again and again: members lose partitions; see session_timeout and their logs.",
+                        runbook=runbooks.FLEET_UNREAD,
+                    ),
+                    "ops",
+                    Query(
+                        expr=signals.rate(metrics.KAFKA_COMMITS, {}, "group", "result"), legend="{{group}} {{result}}"
+                    ),
+                    Query(expr=signals.rate(metrics.KAFKA_REBALANCES, {}, "group"), legend="{{group}} given"),
+                ),
+                factory.lines(
+                    "How many records are counted?",
+                    Note(
+                        shows="Records a second, those that are no events too.",
+                        act="none while lag grows: the member's log says why.",
+                        runbook=runbooks.FLEET_BEHIND,
+                    ),
+                    "ops",
+                    Query(expr=signals.rate(metrics.KAFKA_RECORDS, {}, "group"), legend="{{group}}"),
+                ),
+                factory.lines(
+                    "Was anything lost?",
+                    Note(
+                        shows="Records that nobody counts, and partitions that did not go on, in an hour.",
+                        act="the runbook has each reason.",
+                        runbook=runbooks.FLEET_LOST,
+                    ),
+                    "short",
+                    Query(expr=lost, legend="{{group}} {{reason}} records"),
+                    Query(expr=resets, legend="{{group}} {{reason}} partitions"),
+                ),
+            ]
+        ),
+    ]
+    return [Section(title="Does the fleet on Kafka keep up?", rows=rows)]
 
 
 def _size(factory: PanelFactory) -> list[Row]:

@@ -330,6 +330,12 @@ class Kafka(Strict):
     sasl: KafkaSasl | None = None
     """Authentication; without it there is none."""
 
+    @model_validator(mode="after")
+    def _has_two_topics_or_one(self) -> Kafka:
+        if len(set(self.topics)) < len(self.topics):
+            raise ValueError(f"topics has {self.topics[0]} twice; one topic may have predictions and labels")
+        return self
+
     @property
     def places(self) -> str:
         """The brokers as clients take them."""

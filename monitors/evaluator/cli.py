@@ -44,7 +44,9 @@ def serve(
     platform = load.load_platform(file)
     promised = evaluation.promised(platform)
     if not promised:
-        raise MidwatchError(f"{file}: nothing is promised that has to be evaluated; write models[].fairness")
+        raise MidwatchError(
+            f"{file}: nothing is promised that has to be evaluated; write models[].fairness or models[].explanations"
+        )
     host, port = http_access.parse_address(listen or platform.evaluator.listen)
     token = http_access.bearer_token(host, metrics_token_file, insecure=insecure, option="--metrics-token-file")
     client = Client.of(

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
-from midwatch import programs
+from midwatch import metrics, programs
 from midwatch.app.render import rendered_files
 from midwatch.ports import free_ports
+from midwatch.prometheus import Client
 from midwatch.spec import load
 from midwatch.spec.model import Platform
 from tests.conftest import need_program, platform_document, wait_for
@@ -161,7 +162,7 @@ class Planes:
                 )
                 for region in REGIONS
             },
-            silent_after="3s",
+            silent_after="5s",
         )
         section["view"]["prometheus"] = f"http://{self.address('prometheus', GLOBAL)}"
         section["view"]["query"] = f"http://{self.address('query', GLOBAL)}"
@@ -199,7 +200,10 @@ class Planes:
     def start_alertmanager(self, where: str) -> None:
         folder = self._folder / where / "alertmanager"
         command = [programs.path_of("alertmanager"), f"--config.file={folder / 'alertmanager.yml'}"]
-        command += [f"--storage.path={folder / 'data'}", f"@{folder / 'cluster.args'}", "--cluster.peer-timeout=3s"]
+        command += [
+            f"--storage.path={folder / 'data'}",
+            f"@{folder / 'cluster.args'}",
+        ]
         command += [f"--cluster.advertise-address={self.address('gossip', where)}"]
         self._start("alertmanager", where, [*command, f"--web.listen-address={self.address('alertmanager', where)}"])
 
@@ -213,10 +217,15 @@ class Planes:
         self._ended.callback(process.kill)
         self.processes[what, where] = process
 
-    def passed_on(self, sender: str, receiver: str) -> bool:
-        """Whether one Alertmanager has told the other of every notification that it sent."""
-        sent = self._counted(sender, 'alertmanager_notifications_total{integration="webhook"}')
-        return 0 < sent <= self._counted(receiver, "alertmanager_nflog_gossip_messages_propagated_total")
+    def hear_one_another(self) -> bool:
+        """Whether each Prometheus has heard both others; a machine that starts them slowly takes a while."""
+        heard = f"count({metrics.COPIED_HEARTBEAT.name} > time() - 5)"
+        clients = [Client(f"http://{self.address('prometheus', where)}") for where in (*REGIONS, GLOBAL)]
+        return all(client.value(heard) == len(REGIONS) for client in clients)
+
+    def looked(self, where: str) -> float:
+        """How often an Alertmanager has looked whether another one has notified already."""
+        return self._counted(where, "alertmanager_nflog_queries_total")
 
     def _counted(self, where: str, series: str) -> float:
         with urllib.request.urlopen(f"http://{self.address('alertmanager', where)}/metrics", timeout=10) as answer:
