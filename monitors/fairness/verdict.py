@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from monitors.fairness import evidence, intervals, projection
 from monitors.fairness.projection import Difference, Floats, Ratio
 
-
 Names = tuple[tuple[str, str], ...]
 """Pairs of groups: the one that is above the other, and that."""
 
