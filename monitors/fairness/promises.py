@@ -67,6 +67,11 @@ class Finding:
     since: float
     calibration_errors: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def people(self) -> tuple[str, str, str]:
+        """Whose groups it is about: findings of one model, version and attribute are about the same people."""
+        return self.model, self.version, self.promise.compared
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
@@ -420,7 +425,7 @@ def _doubt(case: _Case, judgement: Judgement) -> str:
     is_said = judgement.verdict is not Verdict.UNKNOWN or judgement.became_unfair
     if is_said if case.folded is _Folded.COUNTS else case.folded and judgement.verdict is Verdict.FAIR:
         return case.folded.value
-    missing = _missing_labels(case)
+    missing = _missing_labels(case, judgement)
     if not missing or judgement.verdict is Verdict.UNKNOWN:
         return ""
     judged = [place for place, name in enumerate(case.counts.groups) if name not in judgement.left_out]
@@ -434,18 +439,18 @@ def _doubt(case: _Case, judgement: Judgement) -> str:
 
 def _late_doubt(case: _Case, judgement: Judgement) -> str:
     """Why missing labels leave open whether groups are apart lately; empty if they do not."""
-    missing = _missing_labels(case)
+    missing = _missing_labels(case, judgement)
     if not missing or not judgement.became_unfair or certain(judgement.apart_lately, case.lately, case.counts.groups):
         return ""
     return f"apart lately among the labelled, but {missing}: with theirs the groups may be alike"
 
 
-def _missing_labels(case: _Case) -> str:
+def _missing_labels(case: _Case, judgement: Judgement) -> str:
     """How many labels are missing of which group; empty if none are."""
     if not case.bounds or min(case.labelled.values(), default=1.0) == 1.0:
         return ""
     least = min(case.labelled, key=lambda group: case.labelled[group])
-    if case.counts.events[:, case.counts.groups.index(least)].sum() < small_cells.LEAST:
+    if least in small_cells.hidden(judgement.events):
         return f"some of {least} have no label"
     return f"{1 - case.labelled[least]:.1%} of {least} have no label"
 
@@ -455,7 +460,7 @@ def _shown(case: _Case, judgement: Judgement) -> str:
     shown, worst = certain(judgement.apart, case.bounds, case.counts.groups), judgement.worst
     if not shown or worst is None or (worst.above, worst.below) in shown:
         return _reason(judgement, case.promise)
-    (above, below), missing = shown[0], _missing_labels(case)
+    (above, below), missing = shown[0], _missing_labels(case, judgement)
     return f"{below} is beyond the limit against {above}, whatever the missing labels are; {missing}"
 
 

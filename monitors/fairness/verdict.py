@@ -110,6 +110,7 @@ class Pair:
     """The two groups that are farthest apart: rates, their difference and ratio, in a stratum if there are several.
 
     The intervals hold at every look, and for all pairs and strata at once, since these two were chosen by looking.
+    `fewest` are the events of the group that has fewer of them.
     """
 
     above: str
@@ -119,6 +120,7 @@ class Pair:
     difference_interval: intervals.Interval
     ratio: float
     ratio_interval: intervals.Interval
+    fewest: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -461,6 +463,7 @@ def _pair(counts: Counts, one: _Farthest, difference: Floats, ratio: Floats) -> 
         difference_interval=_interval(difference - (one.means[0] - one.means[1])),
         ratio=below / above if above and is_ratio else math.nan,
         ratio_interval=_interval(ratio) if is_ratio else (math.nan, math.nan),
+        fewest=int(one.events.min()),
     )
 
 

@@ -159,3 +159,8 @@ def test_a_model_that_is_trained_with_the_weights_selects_groups_more_alike(arre
         return abs(float(scores[arrests.colour == "White"].mean() - scores[arrests.colour == "Black"].mean()))
 
     assert gap(weights) < gap(None) / 3
+
+
+def test_a_score_on_a_threshold_is_counted_above_it_however_it_is_rounded() -> None:
+    bins = metrics.GROUP_SCORE_BINS
+    assert [bin_of(place / bins, bins) for place in range(bins)] == list(range(bins))
