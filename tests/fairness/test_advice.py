@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from exporters.events.outcomes import bin_of
+from midwatch import metrics
 from monitors.fairness import measures
 from monitors.fairness.advice import effect, reweighing, search
 from monitors.fairness.advice.scores import Scores
