@@ -83,13 +83,22 @@ def how(module: str) -> str:
     return own.get(module.partition(".")[0], EXTRA)
 
 
+def as_numbers(rows: Rows, whose: str) -> Floats:
+    """Rows of a library that takes numbers alone; ModelError names what is text."""
+    try:
+        return np.asarray(rows, dtype=np.float64)
+    except ValueError as error:
+        said = f"{whose} takes numbers, and a column has text ({error})"
+        raise ModelError(f"{said}; write categories as the numbers that it was trained with") from error
+
+
 def as_answers(given: Any, rows: int, whose: str) -> Floats:
     """Answers by row and output; ModelError when there are others than one for each row."""
     try:
         answers = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{whose} answers with no numbers: {type(given).__name__}") from error
-    if answers.ndim not in (1, 2) or len(answers) != rows:
+    if answers.ndim not in (1, 2) or len(answers) != rows or not answers.size:
         raise ModelError(f"{whose} answers {rows} rows with the shape {answers.shape}; it needs one line for each row")
     if not np.isfinite(answers).all():
         raise ModelError(f"{whose} answers with a number that is none: NaN or infinite")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from exporters.systems.kinds import explainer
 from midwatch.errors import MidwatchError
@@ -110,6 +113,10 @@ def test_an_explanation_without_a_base_is_added_up_with_the_stated_one(server: A
         (200, []),
         (200, {"error": "no model"}),
         (200, {"explanations": []}),
+        (200, {"explanations": [{"attributions": {"age": float("nan")}, "base": 0.5, "prediction": 1.5}]}),
+        (200, {"explanations": [{"attributions": {"age": 1.0}, "base": float("inf"), "prediction": 1.5}]}),
+        (200, {"explanations": [{"attributions": {}, "base": 1.5, "prediction": 1.5}]}),
+        (200, {"data": {**ALIBI["data"], "expected_value": [0.25, float("nan")]}}),
     ],
 )
 def test_what_is_no_explanation_is_down_and_has_no_duration(server: Any, status: int, answer: Any) -> None:
@@ -132,6 +139,15 @@ def test_the_second_protocol_gets_a_tensor(server: Any) -> None:
     probed(server.url, protocol="v2", row={"age": 1.0, "debt": 2.0})
     ((_, _, body),) = server.requests
     assert body == {"inputs": [{"name": "input-0", "shape": [1, 2], "datatype": "FP64", "data": [1.0, 2.0]}]}
+
+
+def test_the_stanza_of_the_guide_is_one(platform_with: Any) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", Path("docs/explanations.md").read_text(), re.DOTALL)
+    (stanza,) = (yaml.safe_load(block) for block in blocks if "endpoints:" in block)
+    platform = platform_with(explainer=stanza["systems"]["explainer"] | {"owner": "ml"})
+    observed = platform.systems["explainer"].observe
+    assert isinstance(observed, ExplainerObserved)
+    assert list(observed.endpoints) == ["credit", "iris"]
 
 
 def test_an_answer_without_end_is_no_explanation() -> None:
