@@ -457,6 +457,8 @@ def _missing_labels(case: _Case, judgement: Judgement) -> str:
 
 def _shown(case: _Case, judgement: Judgement) -> str:
     """The reason of what is shown; of missing labels' pairs the ones that are apart whatever these are."""
+    if judgement.verdict is Verdict.UNKNOWN and case.folded is not _Folded.NOTHING:
+        return f"{_reason(judgement, case.promise)}; {case.folded.value}"
     shown, worst = certain(judgement.apart, case.bounds, case.counts.groups), judgement.worst
     if not shown or worst is None or (worst.above, worst.below) in shown:
         return _reason(judgement, case.promise)
