@@ -454,7 +454,7 @@ class EventLog:
 
 
 def _takable(attributions: Mapping[str, float]) -> dict[str, float]:
-    """Attributions as numbers; ValueError for none, and for those for which the exporter would refuse the prediction."""
+    """Attributions as numbers; ValueError for none, and for those that have the exporter refuse a prediction."""
     plain = {str(name): float(amount) for name, amount in attributions.items()}
     if not 1 <= len(plain) <= MAX_ATTRIBUTIONS:
         raise ValueError(f"{len(plain)} attributions; 1 to {MAX_ATTRIBUTIONS} are taken")
