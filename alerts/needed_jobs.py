@@ -24,12 +24,13 @@ PUBLISHED_BY = {
     jobs.SYSTEMS: metrics.SOURCE_UP.name,
     jobs.INCIDENTS: metrics.INCIDENT_LAST_LOOK.name,
     jobs.EVALUATOR: metrics.EVALUATOR_LAST_SUCCESS.name,
+    jobs.STREAM: metrics.STREAM_BATCHES.name,
     jobs.PROMETHEUS: "prometheus_build_info",
     jobs.ALERTMANAGER: "alertmanager_build_info",
 }
 """A metric by which a job is known, whatever it is called."""
 
-OWN = (jobs.EXPORTER, jobs.GATE, jobs.LOOP, jobs.INCIDENTS, jobs.EVALUATOR, jobs.RECOVERY)
+OWN = (jobs.EXPORTER, jobs.GATE, jobs.LOOP, jobs.INCIDENTS, jobs.EVALUATOR, jobs.STREAM, jobs.RECOVERY)
 """Jobs of Midwatch's own services: alerts miss a target by how many there are."""
 
 

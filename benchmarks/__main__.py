@@ -26,6 +26,7 @@ from benchmarks import (
     render,
     size,
     stream,
+    stream_drift,
 )
 from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
@@ -57,6 +58,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "soak": soak.run,
     "size": size.run,
     "stream": stream.run,
+    "stream-drift": stream_drift.run,
 }
 
 

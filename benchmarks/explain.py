@@ -153,7 +153,7 @@ def _difference(source: str, theirs: Any, file: Path, rows: Any) -> float:
     sample = background.read(file)
     loaded = models.load(source, sample.columns, remote.Access())
     made = explainer.build(loaded, sample, model="m", version="v", output=None, precision=0.05)
-    times = explainer.Times(until=float("inf"), clock=time.monotonic)
+    times = explainer.Times(until=float("inf"), deadline=float("inf"), clock=time.monotonic)
     ours = np.array([made.explain(row, times).attributions for row in rows])
     told = np.asarray(library("shap", "the comparison").TreeExplainer(theirs).shap_values(rows, check_additivity=False))
     return float(np.abs(ours - told.reshape(len(rows), FEATURES, -1)[:, :, -1]).max())

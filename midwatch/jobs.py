@@ -105,7 +105,8 @@ def _jobs(platform: Platform) -> Iterator[Job]:
 
 def has_judge_alone(platform: Platform) -> bool:
     """Whether drift is judged apart from counting: members of a Kafka group see a part of the rows each."""
-    return platform.exporter.kafka is not None and any(model.drift for model in platform.models)
+    reads_group = platform.has_exporters and platform.exporter.kafka is not None
+    return reads_group and any(model.drift for model in platform.models)
 
 
 def observes(platform: Platform) -> bool:
@@ -117,7 +118,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
     """Midwatch's own services that this platform runs: their jobs, and their sections of the platform file."""
     if platform.is_view:
         return
-    yield EXPORTER, ("exporter",), platform.exporter
+    if platform.has_exporters:
+        yield EXPORTER, ("exporter",), platform.exporter
     if any(model.canary for model in platform.models):
         yield GATE, ("gate",), platform.gate
     if platform.loop is not None:
@@ -153,6 +155,8 @@ def service_targets(platform: Platform, name: str) -> tuple[str, ...]:
 
     A cluster's exporters have no address that the platform file could write: they are as many as its `replicas`.
     """
+    if name == EXPORTER and not platform.has_exporters:
+        return ()
     if name == EXPORTER and platform.kubernetes is not None and not platform.exporter.targets:
         port = platform.exporter.listen.rpartition(":")[2]
         judge = (f"{EXPORTER}-judge-0:{port}",) if has_judge_alone(platform) else ()

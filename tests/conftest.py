@@ -19,8 +19,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
 from midwatch import kafka_broker
@@ -37,7 +35,7 @@ LANES = (
     ("dr", "install", "terraform", "promotion"),
     ("canary", "alerts", "systems", "fairness", "evaluator", "attribution", "regression", "incident"),
     ("exporters", "drift", "midwatch", "dashboards"),
-    ("loop", "status", "report", "examples", "systems_export", "versions", "releases", "regions", "browser"),
+    ("loop", "status", "report", "examples", "systems_export", "versions", "releases", "regions", "stream", "browser"),
 )
 """Folders in the order in which a worker runs them: five workers for two cores, because they also wait for programs;
 and never two planes of `midwatch up` at once.
@@ -236,9 +234,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     broker = kafka_broker.prepare(tmp_path_factory.mktemp("kafka"), *free_ports(2))
     process = subprocess.Popen(broker.command, cwd=broker.folder, stdout=subprocess.DEVNULL)
     try:
-        client = AdminClient({"bootstrap.servers": broker.servers, "log_level": 0})
         deadline = time.monotonic() + 60
-        while not answers_metadata(client):
+        while not answers_metadata(broker.servers):
             assert process.poll() is None, "the broker ended by itself"
             assert time.monotonic() < deadline, "the broker does not answer"
         yield broker.servers
@@ -247,9 +244,12 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait()
 
 
-def answers_metadata(client: AdminClient) -> bool:
+def answers_metadata(servers: str) -> bool:
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
     try:
-        return bool(client.list_topics(timeout=1).brokers)
+        return bool(AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(timeout=1).brokers)
     except KafkaException:
         return False
 

@@ -28,8 +28,15 @@ START_SECONDS = 60.0
 def create_topics(servers: str, names: Sequence[str], partitions: int) -> None:
     """Topics that exist when this returns."""
     client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
-    for future in client.create_topics([NewTopic(name, partitions, 1) for name in names]).values():
-        future.result()
+    for name in names:
+        while True:
+            try:
+                client.create_topics([NewTopic(name, partitions, 1)])[name].result()
+                break
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+                time.sleep(0.1)  # a broker deletes a topic after it has answered
 
 
 def delete_topic(servers: str, name: str) -> None:
@@ -66,14 +73,17 @@ def platform_file(folder: Path, servers: str, topics: Sequence[str], **kafka: ob
 
 
 class Sender:
-    """Sends predictions and, later, their labels; some twice, some labels first. The ledger has each once."""
+    """Sends predictions and, later, their labels; some twice, some labels first. The ledger has each once.
 
-    def __init__(self, servers: str, topics: Sequence[str], seed: int) -> None:
+    Ids are numbered from `first` on.
+    """
+
+    def __init__(self, servers: str, topics: Sequence[str], seed: int, first: int = 0) -> None:
         self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "enable.idempotence": True})
         self._predictions, self._labels = topics[0], topics[-1]
         self._source = random.Random(seed)
         self._open: list[tuple[str, str]] = []
-        self._count = 0
+        self._count = first
         self.ledger: Counter[tuple[str, ...]] = Counter()
         self.sent = 0
 

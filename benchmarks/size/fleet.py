@@ -1,6 +1,6 @@
 """A thousand models of twenty versions each: series, the rules' cost and the dashboards' on a real Prometheus.
 
-One exporter has them all, scraped and evaluated every 30 s; every version answers and is labelled between two scrapes.
+One exporter has them all, scraped and evaluated every 60 s; every version answers and is labelled between two scrapes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from midwatch.spec import load
 from midwatch.spec.model import Caps, Platform
 
 MODELS, VERSIONS = 1000, 20
-INTERVAL, SECONDS = 30, 120
+INTERVAL, SECONDS = 60, 120
 START_SECONDS = 300.0
 """How long the first scrape, in which every series is new, may take on a busy machine."""
 
@@ -34,25 +35,24 @@ def run(*, smoke: bool) -> Sequence[Figure]:
     interval, seconds = (2, 4) if smoke else (INTERVAL, SECONDS)
     with tempfile.TemporaryDirectory() as name:
         file = models.write(Path(name), count)
-        render = modules.command("midwatch", "render", "-f", str(file), "-o", f"{name}/out")
-        subprocess.run(render, check=True, stderr=subprocess.DEVNULL)
+        render = modules.command("midwatch", "render", "-f", str(file), "-o", f"{name}/out", "--only", "rules")
         platform = _with_room(load.load_platform(file), versions)
-        with (
-            rules.exporter_of(platform, versions) as address,
-            rules.prometheus_of(Path(name), address, interval) as (process, url),
-        ):
+        with ExitStack() as running:
+            address = running.enter_context(rules.exporter_of(platform, versions))
+            subprocess.run(render, check=True, stderr=subprocess.DEVNULL)
+            process, url = running.enter_context(rules.prometheus_of(Path(name), address, interval))
             of_exporter = f'{{instance="{address}"}}'
             _until_scraped(url, of_exporter)
-            time.sleep(2 * interval)
+            time.sleep(interval)
             before, begun = rules.cpu(process), time.monotonic()
             time.sleep(seconds)
             cores = (rules.cpu(process) - before) / (time.monotonic() - begun)
-            evaluated = _value(url, "sum(prometheus_rule_group_last_duration_seconds)")
+            slowest = _value(url, "max(prometheus_rule_group_last_duration_seconds)")
             figures = [
                 _figure("series in Prometheus", 2_000_000, _value(url, "prometheus_tsdb_head_series"), "series"),
                 _figure("of these the exporter's", 2_000_000, _value(url, f"scrape_samples_scraped{of_exporter}"), ""),
                 _figure("samples a second, rules' own with them", 200_000, _samples(url, seconds), "1/s"),
-                _figure("evaluating every rule once", interval, evaluated, "s"),
+                _figure("evaluating the slowest group", interval, slowest, "s"),
                 _figure("groups that took longer than the interval", 0, _late(url), "groups"),
                 _figure("cores of Prometheus", 2, cores, "cores"),
                 _figure("its memory", 8192, _memory(process.pid), "MiB"),

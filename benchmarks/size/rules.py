@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -109,11 +110,13 @@ def prometheus_of(folder: Path, exporter: str, interval: int) -> Iterator[tuple[
 @contextmanager
 def exporter_of(platform: Platform, versions: int = 2) -> Iterator[str]:
     """HOST:PORT of the text of an exporter whose every version answers and is labelled between two scrapes."""
-    scrape = _growing(platform, versions)
+    scrape, pool = _growing(platform, versions), ThreadPoolExecutor(1)
+    ahead = [pool.submit(scrape)]  # the next answer is made while Prometheus waits for its time
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = scrape()
+            body = ahead[0].result()
+            ahead[0] = pool.submit(scrape)
             self.send_response(200)
             self.send_header("content-type", exposition.CONTENT_TYPE)
             self.send_header("content-length", str(len(body)))
@@ -130,6 +133,7 @@ def exporter_of(platform: Platform, versions: int = 2) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+        pool.shutdown(cancel_futures=True)
 
 
 def _growing(platform: Platform, versions: int) -> Callable[[], bytes]:

@@ -38,6 +38,12 @@ def build_pages(factory: PanelFactory) -> list[Page]:
                 Section(title="Are we blind?", rows=_sight(factory)),
                 Section(title="Would anybody be told?", rows=_notifications(factory)),
                 Section(title="Do events arrive?", rows=_exporter(factory)),
+                *_fleet(factory),
+                *(
+                    [Section(title="Does the stream keep up?", rows=_stream(factory))]
+                    if factory.platform.stream
+                    else []
+                ),
                 Section(title="Does the canary gate answer?", rows=[rows.canary_gate(factory)]),
                 Section(title="Is it getting too big?", rows=_size(factory)),
             ],
@@ -95,6 +101,99 @@ def _sight(factory: PanelFactory) -> list[Row]:
                 ),
             ],
         )
+    ]
+
+
+def _streams(factory: PanelFactory) -> list[Section]:
+    if factory.platform.stream is None:
+        return []
+    return [Section(title="Does the stream keep up?", rows=_stream(factory))]
+
+
+def _stream(factory: PanelFactory) -> list[Row]:
+    """What a stream says of itself, beside the counters that it has in common with exporters."""
+    return [
+        Row(
+            panels=[
+                factory.lines(
+                    "How old is what was counted?",
+                    Note(
+                        shows="Time since the newest arrival up to which everything is counted.",
+                        act="a climb: it is slower than the events come, or stuck.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "s",
+                    Query(expr=signals.age(metrics.STREAM_WATERMARK, {}, "instance"), legend="{{instance}}"),
+                    Query(expr=signals.age(metrics.STREAM_LAST_BATCH, {}, "instance"), legend="last batch"),
+                ),
+                factory.lines(
+                    "What is not read yet?",
+                    Note(
+                        shows="Records that were there when the last batch ended, by topic.",
+                        act="a climb: more cores, more partitions of the topic, larger batches.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "short",
+                    Query(expr=signals.gauge(metrics.STREAM_BEHIND, {}, "source"), legend="{{source}}"),
+                ),
+                factory.lines(
+                    "How many records are read?",
+                    Note(
+                        shows="Records a second, by topic; and events whose time had been passed when they were read.",
+                        act="late ones: a partition is behind the others.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "ops",
+                    Query(expr=signals.rate(metrics.STREAM_RECORDS, {}, "source"), legend="{{source}}"),
+                    Query(expr=signals.rate(metrics.STREAM_LATE, {}), legend="late", color=style.WATCH),
+                ),
+            ]
+        ),
+        Row(
+            panels=[
+                factory.lines(
+                    "Where does the time go?",
+                    Note(
+                        shows="Time of the last batch in Spark.",
+                        act="beyond stream.every the next one begins late.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "s",
+                    Query(expr=signals.gauge(metrics.STREAM_BATCH_DURATION, {}, "instance"), legend="{{instance}}"),
+                ),
+                factory.lines(
+                    "Does the driver keep up with Spark?",
+                    Note(
+                        shows="Batches a minute, and batches that are taken and not counted yet.",
+                        act="two that wait: the driver is the limit; share the topics out over several streams.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "short",
+                    Query(expr=signals.rate(metrics.STREAM_BATCHES, {}) * 60, legend="batches a minute"),
+                    Query(expr=signals.gauge(metrics.STREAM_UNCOUNTED, {}, "instance"), legend="{{instance}} wait"),
+                ),
+                factory.lines(
+                    "What waits for its other half?",
+                    Note(
+                        shows="Predictions, labels and halves of inference logs in the state.",
+                        act="a climb of predictions: their labels do not come.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "short",
+                    Query(expr=signals.gauge(metrics.STREAM_WAITING, {}, "kind"), legend="{{kind}}"),
+                ),
+                factory.lines(
+                    "How large is the state?",
+                    Note(
+                        shows="Bytes of ids and of what waits, in the workers' memory and in the checkpoint.",
+                        act="near the memory of the workers: fewer days of label_retention, or more machines.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "bytes",
+                    Query(expr=signals.gauge(metrics.STREAM_STATE_BYTES, {}, "instance"), legend="{{instance}}"),
+                ),
+            ]
+        ),
     ]
 
 
@@ -314,6 +413,99 @@ def _waiting(factory: PanelFactory) -> Row:
         ],
         widths=[5, 5, 5, 5, 4],
     )
+
+
+def _fleet(factory: PanelFactory) -> list[Section]:
+    """Where exporters are members of a Kafka group."""
+    if factory.platform.exporter.kafka is None:
+        return []
+    lost, resets = (
+        promql.sum_by(promql.increase(promql.select(metric), "1h"), "group", "reason")
+        for metric in (metrics.KAFKA_LOST, metrics.KAFKA_RESETS)
+    )
+    rows = [
+        Row(
+            panels=[
+                factory.lines(
+                    "How many records wait to be counted?",
+                    Note(
+                        shows="Records of each partition behind the last that is counted, and those to be read back.",
+                        act="all partitions: add members. One: its key has too many of the records.",
+                        runbook=runbooks.FLEET_BEHIND,
+                    ),
+                    "short",
+                    Query(
+                        expr=signals.total(metrics.KAFKA_LAG, {}, "group", "topic", "partition"),
+                        legend="{{group}} {{topic}} {{partition}}",
+                    ),
+                    Query(
+                        expr=signals.total(metrics.KAFKA_READING_BACK, {}, "group", "partition"),
+                        legend="{{group}} {{partition}} read back",
+                    ),
+                ),
+                factory.lines(
+                    "How old is what was counted last?",
+                    Note(
+                        shows="Time since the newest record that is counted, where others wait.",
+                        act="rates of the last minutes are of records that are so old.",
+                        runbook=runbooks.FLEET_BEHIND,
+                    ),
+                    "s",
+                    Query(expr=signals.gauge(metrics.KAFKA_BEHIND, {}, "group", "topic"), legend="{{group}} {{topic}}"),
+                ),
+                factory.lines(
+                    "Is every partition somebody's?",
+                    Note(
+                        shows="Partitions that are counted, and how many there are.",
+                        act="start the member that is missing, with its state folder.",
+                        runbook=runbooks.FLEET_UNREAD,
+                    ),
+                    "short",
+                    Query(expr=signals.total(metrics.KAFKA_PARTITIONS, {}, "group"), legend="{{group}} counted"),
+                    Query(expr=signals.gauge(metrics.KAFKA_TOPIC_PARTITIONS, {}, "group"), legend="{{group}} all"),
+                ),
+            ]
+        ),
+        Row(
+            panels=[
+                factory.lines(
+                    "What becomes of batches?",
+                    Note(
+                        shows="Batches a second by what the group answered; and how often partitions were given.",
+                        act="refused again and again: members lose partitions; see session_timeout and their logs.",
+                        runbook=runbooks.FLEET_UNREAD,
+                    ),
+                    "ops",
+                    Query(
+                        expr=signals.rate(metrics.KAFKA_COMMITS, {}, "group", "result"), legend="{{group}} {{result}}"
+                    ),
+                    Query(expr=signals.rate(metrics.KAFKA_REBALANCES, {}, "group"), legend="{{group}} given"),
+                ),
+                factory.lines(
+                    "How many records are counted?",
+                    Note(
+                        shows="Records a second, those that are no events too.",
+                        act="none while lag grows: the member's log says why.",
+                        runbook=runbooks.FLEET_BEHIND,
+                    ),
+                    "ops",
+                    Query(expr=signals.rate(metrics.KAFKA_RECORDS, {}, "group"), legend="{{group}}"),
+                ),
+                factory.lines(
+                    "Was anything lost?",
+                    Note(
+                        shows="Records that nobody counts, and partitions that did not go on, in an hour.",
+                        act="the runbook has each reason.",
+                        runbook=runbooks.FLEET_LOST,
+                    ),
+                    "short",
+                    Query(expr=lost, legend="{{group}} {{reason}} records"),
+                    Query(expr=resets, legend="{{group}} {{reason}} partitions"),
+                ),
+            ]
+        ),
+    ]
+    return [Section(title="Does the fleet on Kafka keep up?", rows=rows)]
 
 
 def _size(factory: PanelFactory) -> list[Row]:

@@ -44,7 +44,8 @@ QUEUED_KILOBYTES = 64 * 1024
 """Of records that are fetched ahead."""
 
 _LOST_PLACE = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET, KafkaError.UNKNOWN_TOPIC_OR_PART)
-_FENCED = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED, KafkaError.PRODUCER_FENCED)
+_FENCED = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED, KafkaError.PRODUCER_FENCED)
+"""What is fatal to a consumer of a fixed name: another process has it (librdkafka, INTRODUCTION.md, "Fatal errors")."""
 _log = logging.getLogger(__name__)
 
 
@@ -357,7 +358,7 @@ def _polled(messages: Sequence[Message]) -> Polled:
             records.append(_record(message))
         elif error.code() in _LOST_PLACE:
             is_lost = True
-        elif error.code() in _FENCED or error.fatal():
+        elif error.code() in _FENCED:
             raise FencedError(f"another process has the name of this member, give each its own: {error.str()}")
         elif error.code() != KafkaError._PARTITION_EOF:
             _log.warning("Kafka: %s", error)

@@ -21,7 +21,7 @@ from typing import Any
 from exporters.events import bounds
 from exporters.events.ingest import Ingest
 from exporters.events.prepared import Moment, Prepared, Span
-from exporters.events.state import State
+from exporters.events.state import JournalEvent, Key, State
 from exporters.kafka import claims, offering, takeover
 from exporters.kafka.client import Group, KafkaUnavailableError, Outcome, Reader
 from exporters.kafka.member_store import MemberStore
@@ -129,7 +129,17 @@ class Member:
             self.stopping.wait(PAUSE)
 
     def step(self) -> None:
-        """Do what is next: find out what became of a batch, take partitions over, count records, read some back."""
+        """Do what is next: find out what became of a batch, take partitions over, count records, read some back.
+
+        After any error partitions are taken over anew: what was read, and is not counted, is read again.
+        """
+        try:
+            self._step()
+        except BaseException:
+            self._epoch = None
+            raise
+
+    def _step(self) -> None:
         if not self._is_connected or self._store.pending is not None:
             self._connect()
         is_lost = False
@@ -155,6 +165,11 @@ class Member:
     def is_ready(self) -> bool:
         """Whether every record of the member's partitions is counted as it comes."""
         return self._epoch is not None and not self._rebuilds and self._ingest.failing is None
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions are counted here: none while they may be another's."""
+        return 0 if self._epoch is None else len(self._store.state.partitions)
 
     @property
     def reading_back(self) -> dict[int, int]:
@@ -247,7 +262,7 @@ class Member:
     def _begin_anew(self, taken: Sequence[Takeover]) -> None:
         """Count partitions of which nobody has counted anything; where that began stands in the group from now on."""
         spans = [Span(*place, begin, begin) for one in taken for place, begin in one.begins.items()]
-        if spans and not self._commit_prepared(spans, [], []):
+        if spans and not self._commit_prepared(spans, []):
             self._epoch = None
             return
         for one in taken:
@@ -279,12 +294,10 @@ class Member:
             rebuild = Rebuild(one, self._empty(), self._settings.read, self._ingest.check)
             found = self._group.offsets_at(one.counted, (one.claim.time if one.claim else 0.0) - self._horizon())
             lows = {place: self._group.bounds(place).low for place in one.counted}
-            rebuild.begin(
-                {
-                    place: max(lows[place], end if (offset := found[place]) is None else offset)
-                    for place, end in one.counted.items()
-                }
-            )
+            begins = {place: end if found[place] is None else found[place] for place, end in one.counted.items()}
+            rebuild.begin({place: max(lows[place], begin or 0) for place, begin in begins.items()})
+            if any(0 < lows[place] >= rebuild.begins[place] for place in lows):
+                _log.warning("the topic keeps records for less long than they are read back: see docs/kafka.md")
             self._rebuilds.append(rebuild)
         self._reader.read_from({place: begin for one in self._rebuilds for place, begin in one.begins.items()})
 
@@ -334,7 +347,8 @@ class Member:
         offers = [self._offer(number, of_number) for number, of_number in numbers.items()]
         moments = [moment for offered in offers for moment in offered.moments]
         events = [event for offered in offers for event in offered.events]
-        is_taken = self._commit_prepared(spans, moments, events)
+        keys = [key for offered in offers for key in offered.keys]
+        is_taken = self._commit_prepared(spans, moments, events, keys)
         if is_taken:
             self._on_loop(lambda: self._add_results(offers))
             self.records += len(records)
@@ -358,13 +372,19 @@ class Member:
         return offered
 
     def _commit(self, moment: Moment, spans: Sequence[Span]) -> bool:
-        return self._commit_prepared(spans, [moment], [])
+        return self._commit_prepared(spans, [moment])
 
-    def _commit_prepared(self, spans: Sequence[Span], moments: Sequence[Moment], events: Sequence[Any]) -> bool:
+    def _commit_prepared(
+        self,
+        spans: Sequence[Span],
+        moments: Sequence[Moment],
+        events: Sequence[JournalEvent] = (),
+        keys: Sequence[Key] = (),
+    ) -> bool:
         begun = time.perf_counter()
         number = self._store.state.standing.number + 1
         head = Prepared(number, list(spans), list(moments))
-        self._store.prepare(self._ingest.now(), head, events)
+        self._store.prepare(self._ingest.now(), head, events, keys)
         outcome = self._group.commit(self._offsets(head), self._epoch)
         self.commits[outcome.value] += 1
         if outcome is Outcome.UNKNOWN:

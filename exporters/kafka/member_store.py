@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporters.events import journal, prepared
 from exporters.events.prepared import Prepared
-from exporters.events.state import JournalEvent, State
+from exporters.events.state import JournalEvent, Key, State
 from exporters.events.store import Store
 from exporters.kafka import partitions
 from exporters.kafka.partitions import Head, PartitionedState
@@ -27,6 +27,7 @@ class MemberStore(Store):
 
     def __init__(self, directory: Path, settings: spec.Exporter, models: Sequence[spec.Model] = ()) -> None:
         self.pending: tuple[Prepared, list[JournalEvent]] | None = None
+        self._keys: Sequence[Key] | None = None
         super().__init__(directory, settings, models)
         self.state.forget_halves()
 
@@ -57,21 +58,24 @@ class MemberStore(Store):
         if self.pending is None:
             return
         head, events = self.pending
+        keys, self._keys = self._keys, None
         self.pending = None
         if is_taken:
-            self.state.take(head, events)
+            self.state.take(head, events, keys)
             self._events_since_snapshot += len(events)
         else:
             self.state.leave(head)
 
     # Running -----------------------------------------------------------------------------------------------------
 
-    def prepare(self, time: float, head: Prepared, events: Sequence[JournalEvent]) -> None:
+    def prepare(
+        self, time: float, head: Prepared, events: Sequence[JournalEvent], keys: Sequence[Key] | None = None
+    ) -> None:
         """Make records durable that do not count yet (blocks); OSError when they could not be made so."""
         frame = prepared.encode(time, head, events)
         self.append(frame)
         self._since_snapshot += len(frame)
-        self.pending = head, list(events)
+        self.pending, self._keys = (head, list(events)), keys
 
     def answer(self, time: float, *, is_taken: bool) -> Callable[[], None]:
         """Write down whether the pending records count (blocks); what is returned takes them into the state.

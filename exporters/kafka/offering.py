@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from exporters.events.ingest import Batch
 from exporters.events.prepared import Moment
-from exporters.events.state import JournalEvent, State, make_keys
+from exporters.events.state import JournalEvent, Key, State, make_keys
 from exporters.kafka.records import Read, Record, Results
 from midwatch.client.events import Label, Prediction
 
@@ -21,10 +22,11 @@ Check = Callable[[Batch, float], None]
 
 @dataclass(kw_only=True)
 class Offered:
-    """Events to be counted, how many at which time, and what was not accepted."""
+    """Events to be counted with their keys, how many at which time, and what was not accepted."""
 
     moments: list[Moment] = field(default_factory=list)
     events: list[JournalEvent] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
     results: Results = field(default_factory=Results)
 
 
@@ -34,16 +36,16 @@ def offer(state: State, partition: int, records: Sequence[Record], read: Read, c
     batches = _by_time(state.time, records, read, check, offered.results)
     events = [event for _, batch in batches for event in batch]
     keys = make_keys(events)
-    verdicts = iter(state.admit(events, keys))
+    judged = zip(events, keys, state.admit(events, keys), strict=True)
     for time, batch in batches:
-        admitted = []
-        for event in batch:
-            if (verdict := next(verdicts)) is None:
-                admitted.append(event)
+        before = len(offered.events)
+        for event, key, verdict in islice(judged, len(batch)):
+            if verdict is None:
+                offered.events.append(event)
+                offered.keys.append(key)
             else:
                 offered.results[_kind(event), *verdict] += 1
-        offered.moments.append(Moment(partition, time, len(admitted)))
-        offered.events += admitted
+        offered.moments.append(Moment(partition, time, len(offered.events) - before))
     return offered
 
 

@@ -20,7 +20,7 @@ from exporters.events import journal
 from exporters.events.prepared import Prepared
 from exporters.events.recent_ids import Generation
 from exporters.events.settling import Progress
-from exporters.events.state import JournalEvent, State
+from exporters.events.state import JournalEvent, Key, State
 from exporters.events.store import chunks
 from exporters.events.waiting import Names, Waiting
 from midwatch.spec import model as spec
@@ -103,14 +103,15 @@ class PartitionedState(State):
 
     # Records -----------------------------------------------------------------------------------------------------
 
-    def take(self, head: Prepared, events: Sequence[JournalEvent]) -> None:
-        """Count prepared records, which the group has agreed to."""
+    def take(self, head: Prepared, events: Sequence[JournalEvent], keys: Sequence[Key] | None = None) -> None:
+        """Count prepared records, which the group has agreed to; `keys` are the events', where they have been made."""
         begin = 0
         for moment in head.moments:
+            end = begin + moment.count
             state = self.partitions.get(moment.partition)
             if state is not None:  # it is always there: what is prepared is of a partition that is whole
-                state.apply(moment.time, events[begin : begin + moment.count])
-            begin += moment.count
+                state.apply(moment.time, events[begin:end], keys=None if keys is None else keys[begin:end])
+            begin = end
         for span in head.spans:
             self.offsets[span.topic, span.partition] = span.end
             if span.reason:

@@ -78,7 +78,7 @@ class Service:
         """What this process began."""
         member, group = self._member, self._group
         samples: list[Sample] = [
-            (metrics.KAFKA_PARTITIONS, group, len(self._store.state.partitions)),
+            (metrics.KAFKA_PARTITIONS, group, member.partitions),
             (metrics.KAFKA_TOPIC_PARTITIONS, group, member.topic_partitions),
             (metrics.KAFKA_RECORDS, group, member.records),
             (metrics.KAFKA_REBALANCES, group, member.rebalances),

@@ -9,7 +9,7 @@ import typer
 
 from midwatch import options
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The exporter's counts by Spark, from Kafka.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The exporter's counts by Spark.")
 
 
 @app.callback()
@@ -50,7 +50,7 @@ def run(
     push_interval: Annotated[float, typer.Option(min=1.0, help="Seconds between two pushes.")] = 15.0,
     once: Annotated[bool, typer.Option("--once", help="Count what is there, and end.")] = False,
 ) -> None:
-    """Count until SIGTERM what the topics of `stream.kafka` hold, and serve the exporter's metrics.
+    """Count until SIGTERM what the sources of the section `stream` hold, and serve the exporter's metrics.
 
     A batch that Spark runs again changes nothing, and a restart goes on where it was. Writes its URL to standard error
     when it serves. Exit code 2 when it cannot start as asked, or the query ends with an error.
@@ -71,7 +71,7 @@ def run(
     loaded = load.load_platform(platform)
     section = loaded.stream
     if section is None:
-        raise MidwatchError(f"{platform}: there is no section `stream`, which names the topics; see docs/stream.md")
+        raise MidwatchError(f"{platform}: there is no section `stream`, which names what is read; see docs/stream.md")
     stop_telemetry = telemetry.setup("midwatch-stream")
     base = load.base_folder(platform)
     host, port = http_access.parse_address(listen or section.listen)

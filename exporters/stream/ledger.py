@@ -31,15 +31,18 @@ NOTHING: Pieces = {}
 Rows = list[tuple[int, str, bytes]]
 """What the buckets found: bucket, kind, and bytes."""
 
+REMEMBERED = 10_000
+"""Batches of which it is known when they were taken: Spark runs none but the last one again."""
+
 _TABLES = """
 CREATE TABLE identity (instance TEXT NOT NULL, since REAL NOT NULL, query TEXT);
-CREATE TABLE batches (query TEXT NOT NULL, batch INTEGER NOT NULL, at REAL NOT NULL, found BLOB, PRIMARY KEY (query, batch));
+CREATE TABLE batches (query TEXT NOT NULL, batch INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (query, batch));
+CREATE TABLE found (batch INTEGER, place INTEGER, bucket INTEGER, kind TEXT, body BLOB, PRIMARY KEY (batch, place));
 CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE pieces (name BLOB PRIMARY KEY, value BLOB NOT NULL);
-"""  # noqa: E501 - a statement is read on one line
+"""
 
 _pack = msgspec.msgpack.Encoder().encode
-_decode_rows = msgspec.msgpack.Decoder(Rows).decode
 
 
 class LedgerError(MidwatchError):
@@ -113,14 +116,16 @@ class Ledger:
         """
         with self._connected() as connection:
             newest = connection.execute("SELECT coalesce(max(batch), -1) FROM batches").fetchone()[0]
-            if batch <= newest:
+            if batch == newest:
                 return False
             if batch != newest + 1:
                 raise LedgerError(
                     f"{self.path} has {newest + 1} batches, and the checkpoint goes on with number {batch}: they are "
                     f"not of one time, as after a restore of one of them; restore both together, or begin both anew"
                 )
-            connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", (query, batch, time.time(), _pack(rows)))
+            connection.execute("INSERT INTO batches VALUES (?, ?, ?)", (query, batch, time.time()))
+            found = ((batch, place, *row) for place, row in enumerate(rows))
+            connection.executemany("INSERT INTO found VALUES (?, ?, ?, ?, ?)", found)
             _write(connection, pieces)
         return True
 
@@ -132,10 +137,15 @@ class Ledger:
     def found(self, after: int) -> list[tuple[int, Rows]]:
         """What later batches found that no kept counters include, in order."""
         with self._connected() as connection:
-            rows = connection.execute(
-                "SELECT batch, found FROM batches WHERE batch > ? AND found IS NOT NULL ORDER BY batch", (after,)
+            asked = "SELECT batch, bucket, kind, body FROM found WHERE batch > ? ORDER BY batch, place"
+            rows = connection.execute(asked, (after,)).fetchall()
+            batches = connection.execute(
+                "SELECT batch FROM batches WHERE batch > ? ORDER BY batch", (after,)
             ).fetchall()
-        return [(batch, _decode_rows(found)) for batch, found in rows]
+        by_batch: dict[int, Rows] = {batch: [] for (batch,) in batches}
+        for batch, *row in rows:
+            by_batch[batch].append((row[0], row[1], row[2]))
+        return list(by_batch.items())
 
     # Counters ----------------------------------------------------------------------------------------------------
 
@@ -144,7 +154,8 @@ class Ledger:
         with self._connected() as connection:
             connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", list(values.items()))
             connection.execute("INSERT OR REPLACE INTO kept VALUES ('upto', ?)", (_pack(upto),))
-            connection.execute("UPDATE batches SET found = NULL WHERE batch <= ? AND found IS NOT NULL", (upto,))
+            connection.execute("DELETE FROM found WHERE batch <= ?", (upto,))
+            connection.execute("DELETE FROM batches WHERE batch <= ?", (upto - REMEMBERED,))
 
     def kept(self, names: Sequence[str]) -> tuple[int, dict[str, bytes]]:
         """The last batch that the kept counters include (-1 without any), and those counters by name."""

@@ -23,7 +23,7 @@ from exporters.stream.drift.judging import Judging
 from exporters.stream.fold import Fold
 from exporters.stream.folding import Folding
 from exporters.stream.ledger import Ledger
-from exporters.stream.query import Counted, Query
+from exporters.stream.query import Counted, Query, StreamError
 from exporters.stream.session import Machine
 from midwatch import content_encoding, exposition, http_access, http_server, http_service, metrics
 from midwatch.errors import MidwatchError
@@ -36,6 +36,10 @@ LOOK_EVERY = 1.0
 
 GRACE = 10.0
 """Seconds that a record may take to Kafka: so far behind the clock, time passes while nothing comes."""
+
+STARTS, SLOW_START = 5, "Python worker failed to connect back"
+"""How often the query is started, and what Spark says when a worker that lists files took longer than its ten seconds,
+which cannot be set: on a busy machine Python takes as long to start."""
 
 _log = logging.getLogger(__name__)
 
@@ -144,13 +148,19 @@ class Service:
         with session.session(options.machine, options.stream.partitions, inputs.settings(options.stream)) as spark:
             records = inputs.records(spark, options.stream, options.base, state, options.properties)
             every = None if options.once else options.stream.every
-            try:
-                self.query.start(query.found(records, counted), options.checkpoint, every)
-                _log.info("counting", extra={"checkpoint": options.checkpoint})
-                while not asked.is_set() and not self.query.wait(LOOK_EVERY):
-                    self._let_time_pass()
-            finally:
-                self.query.stop()
+            for attempt in range(1, STARTS + 1):
+                try:
+                    self.query.start(query.found(records, counted), options.checkpoint, every)
+                    _log.info("counting", extra={"checkpoint": options.checkpoint})
+                    while not asked.is_set() and not self.query.wait(LOOK_EVERY):
+                        self._let_time_pass()
+                    return
+                except StreamError as error:
+                    if attempt == STARTS or SLOW_START not in str(error):
+                        raise
+                    _log.warning("a worker of Spark took too long to start, and the query is started again")
+                finally:
+                    self.query.stop()
 
     def _let_time_pass(self) -> None:
         """While nothing comes, what is old enough is settled, given up and judged all the same."""

@@ -21,7 +21,7 @@ COMMANDS = {
     "console": ("midwatch.app.console.cli", "The state of the promises as pages in a browser."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
     "scale": ("exporters.scale.cli", "What a rate of requests needs, and whether the platform file holds it."),
-    "stream": ("exporters.stream.cli", "The exporter's counts by Spark, from topics of Kafka."),
+    "stream": ("exporters.stream.cli", "The exporter's counts by Spark, from Kafka, folders or Delta tables."),
     "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),
     "canary": ("monitors.gate.cli", "Judge a new version against the one it replaces; serve the gate."),
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),

@@ -53,13 +53,13 @@ SECRETS_FOLDER = PurePosixPath("/etc/prometheus/secrets")
 
 def render_files(platform: Platform) -> dict[str, str]:
     """Text of `prometheus.yml` by its path below the output folder."""
-    text = render(platform, jobs.of_platform(platform), platform.alertmanager.url)
+    text = render(platform, jobs.of_platform(platform), *_alertmanagers(platform))
     existing = platform.prometheus.base
     return {"prometheus/prometheus.yml": text if existing is None else prometheus_base.merged(existing, text)}
 
 
-def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str:
-    """Text of `prometheus.yml` for these jobs and the Alertmanager at a URL."""
+def render(platform: Platform, scraped: Sequence[Job], *alertmanagers: str) -> str:
+    """Text of `prometheus.yml` for these jobs and the Alertmanagers at these URLs, each told of every alert."""
     document: dict[str, Any] = {
         "global": {
             "scrape_interval": format_duration(platform.prometheus.scrape_interval),
@@ -68,7 +68,7 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
             **_external_labels(platform),
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
-        "alerting": {"alertmanagers": [dict(_alertmanager(url)) for url in _alertmanagers(platform, alertmanager)]},
+        "alerting": {"alertmanagers": [dict(_alertmanager(url)) for url in alertmanagers]},
         "scrape_configs": [
             *(dict(_scrape_config(job, platform)) for job in scraped),
             *platform.prometheus.scrapes,
@@ -83,10 +83,12 @@ def _external_labels(platform: Platform) -> dict[str, Any]:
     return {"external_labels": labels} if labels else {}
 
 
-def _alertmanagers(platform: Platform, own: str) -> list[str]:
+def _alertmanagers(platform: Platform) -> list[str]:
     """Every Alertmanager of the platform: they gossip, and each has to know an alert to notify when another is gone."""
     regions = platform.regions
-    return [own] if regions is None else [plane.alertmanager for _, plane in sorted(regions.planes.items())]
+    if regions is None:
+        return [platform.alertmanager.url]
+    return [plane.alertmanager for _, plane in sorted(regions.planes.items())]
 
 
 def _alertmanager(url: str) -> Iterator[tuple[str, Any]]:

@@ -38,7 +38,7 @@ def encode(event: Event) -> bytes:
     return line
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Value that JSON knows for one that it does not."""
     for plain in (str, int, float):
         if isinstance(value, plain):
@@ -56,4 +56,4 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"the item of a {type(value).__name__} is a {type(scalar).__name__}")
 
 
-_encode = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number").encode
+_encode = msgspec.json.Encoder(enc_hook=plain, decimal_format="number").encode

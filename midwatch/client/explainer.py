@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from midwatch.client import encoding
 from midwatch.client.connection import Connection
 from midwatch.errors import MidwatchError
 
@@ -27,6 +28,7 @@ class _Answer(msgspec.Struct):
     explanations: list[_Explanation]
 
 
+_encode = msgspec.json.Encoder(enc_hook=encoding.plain).encode
 _answer = msgspec.json.Decoder(_Answer)
 
 
@@ -59,10 +61,12 @@ class Explainer:
     def attributions(self, row: Mapping[str, Any] | Sequence[Any]) -> dict[str, float]:
         """What each feature of a row added to the answer; the row is by name, or in the order of the features.
 
+        Arrays and scalars of numpy, and rows of pandas, are sent as their values.
+
         Raises MidwatchError when the service does not explain it, OSError and HTTPException when it does not answer.
         """
         until = time.monotonic() + self._timeout
-        body = msgspec.json.encode({"instances": [row]})
+        body = _encode({"instances": [row.tolist() if hasattr(row, "tolist") else row]})
         answer = self._connection().post(body, lambda: until - time.monotonic())
         if answer.status != OK:
             raise MidwatchError(f"the explainer answers {answer.status}: {answer.body[:200].decode(errors='replace')}")

@@ -1,17 +1,39 @@
-"""What every section of the platform file is made of: strict models, names, label names."""
+"""What every section of the platform file is made of: strict models, names, label names, addresses."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 """A DNS label: it ends up in file names, Kubernetes names and label values."""
 
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+
+TOPIC_PATTERN = r"^[a-zA-Z0-9._-]{1,249}$"
+Topic = Annotated[str, Field(pattern=TOPIC_PATTERN)]
+"""Name of a topic, as Kafka takes it."""
+
+_HOST_PORT = r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})"
+
+
+def _host_port(text: Any) -> Any:
+    match = re.fullmatch(_HOST_PORT, text, re.ASCII) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is not HOST:PORT; write an address without scheme and path, such as vault-0:8200")
+    if not 1 <= int(match[2]) <= 65535:
+        raise ValueError(f"{text!r} has no port from 1 to 65535; write the one where it answers")
+    return text
+
+
+HostPort = Annotated[
+    str, BeforeValidator(_host_port, json_schema_input_type=Annotated[str, Field(pattern=f"^{_HOST_PORT}$")])
+]
+"""Where a program answers; an address of IPv6 stands in brackets."""
 
 
 class Strict(BaseModel):

@@ -34,7 +34,7 @@ from midwatch.spec import (
     teams,
     values,
 )
-from midwatch.spec.base import Finding, Place
+from midwatch.spec.base import TOPIC_PATTERN, Finding, Place
 from midwatch.spec.document import Document, Team, ensure_mapping, read_file, text_of
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.partial import is_inside, real_place
@@ -323,7 +323,7 @@ _PATTERNS = {
     r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": "a quantity of Kubernetes, such as 500m or 10Gi",
     r"^(/[A-Za-z0-9._-]+)+$": "a folder in a container; write it from / on, such as /run/secrets/pager",
     r"^https?://": "an address; write it with http:// or https://",
-    r"^[\w.-]+:\d+$": "a host and a port; write HOST:PORT, such as mlflow:5000",
+    TOPIC_PATTERN: "a topic of Kafka; write at most 249 letters, digits, ., _ and -, such as predictions",
     values.NAMESPACED_NAME_PATTERN: "a namespace and a name; write NAMESPACE/NAME, such as training/train",
     canary.FIELD_PATTERN: "a field of a Rollout, such as metadata.annotations['stable'] or spec.template.metadata.name",
 }

@@ -14,7 +14,7 @@ from midwatch import metrics
 from midwatch.programs import Version, version_text
 from midwatch.spec import cron, observed
 from midwatch.spec.addresses import PlainUrl
-from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.base import HostPort, LabelName, Name, Strict, Topic
 from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.channels import Channel
 from midwatch.spec.chaos import Chaos
@@ -39,7 +39,7 @@ from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
 from midwatch.spec.stream import Stream
-from midwatch.spec.systems import File, SystemUse, Target
+from midwatch.spec.systems import File, SystemUse
 from midwatch.spec.values import Duration, Ratio, Size
 
 ClassName = Annotated[str, Field(min_length=1, max_length=100)] | bool | int
@@ -53,7 +53,7 @@ DIGEST_CHARACTERS = 12
 class Servers(Strict):
     """Where a model's servers are scraped: targets that Midwatch scrapes, or the job of whoever does."""
 
-    targets: list[Target] = []
+    targets: list[HostPort] = []
     """HOST:PORT of every server; a scrape job `model-NAME` is rendered for them."""
     job: Annotated[str, Field(min_length=1)] | None = None
     """The job that scrapes them already, such as one of the cluster's."""
@@ -282,10 +282,6 @@ class Caps(Strict):
     """Most series of one exporter, whatever the others multiply to; the drift judge has as many beside them."""
 
 
-Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-"""Name of a Kafka topic."""
-
-
 class KafkaTls(Strict):
     """How the connections to the brokers are encrypted."""
 
@@ -311,7 +307,7 @@ class KafkaSasl(Strict):
 class Kafka(Strict):
     """Topics that a fleet of exporters reads predictions and labels from (`midwatch exporter serve --kafka`)."""
 
-    brokers: Annotated[list[Annotated[str, Field(pattern=r"^[^\s:,]+:\d+$")]], Field(min_length=1)]
+    brokers: Annotated[list[HostPort], Field(min_length=1)]
     """HOST:PORT of brokers that know the others."""
     topics: Annotated[list[Topic], Field(min_length=1, max_length=2)]
     """One topic of predictions and labels, or one of each: keyed by id, and partitioned alike."""
@@ -329,6 +325,12 @@ class Kafka(Strict):
     """Encryption; without it there is none."""
     sasl: KafkaSasl | None = None
     """Authentication; without it there is none."""
+
+    @model_validator(mode="after")
+    def _has_two_topics_or_one(self) -> Kafka:
+        if len(set(self.topics)) < len(self.topics):
+            raise ValueError(f"topics has {self.topics[0]} twice; one topic may have predictions and labels")
+        return self
 
     @property
     def places(self) -> str:
@@ -404,7 +406,7 @@ class LocalProcess(Strict):
     """The model that it serves."""
     version: str | None = None
     """The version that it serves."""
-    address: Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")] | None = None
+    address: HostPort | None = None
     """HOST:PORT that this file has for it elsewhere, as `mlflow:5000`: here it is found where it runs."""
     replica_of: Name | None = None
     """The server whose place it takes when region a is lost."""
@@ -495,6 +497,11 @@ class Platform(Strict):
     """Faults on purpose."""
     incidents: Incidents = Incidents()
     """What `midwatch explain` reads beside Prometheus."""
+
+    @property
+    def has_exporters(self) -> bool:
+        """Whether exporters take events: everywhere but where a stream counts all of them."""
+        return self.stream is None or self.stream.exporters
 
     @property
     def operator(self) -> str:

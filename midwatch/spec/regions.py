@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from midwatch.spec.addresses import PlainUrl, origin
-from midwatch.spec.base import Finding, Name, Strict, unknown
+from midwatch.spec.base import Finding, HostPort, Name, Strict, unknown
 from midwatch.spec.values import Duration
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Plane(Site):
 
     alertmanager: PlainUrl
     """Where its Alertmanager answers: every plane sends its alerts to all of them."""
-    gossip: Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")]
+    gossip: HostPort
     """HOST:PORT where the other Alertmanagers reach it, so that of all of them one notifies."""
 
 

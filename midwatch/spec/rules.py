@@ -176,6 +176,7 @@ class ShippedRule(Strict):
             "canaries",
             "incidents_watched",
             "evaluated",
+            "exporters",
             "kafka",
             "streamed",
             "midwatch",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from midwatch.spec.base import Strict
+from midwatch.spec.base import HostPort, Strict
 from midwatch.spec.prometheus_auth import SecretFile
-from midwatch.spec.systems import Target
 
 
 class Scraped(Strict):
@@ -12,7 +11,7 @@ class Scraped(Strict):
 
     listen: str
     """HOST:PORT where it listens."""
-    targets: list[Target] = []
+    targets: list[HostPort] = []
     """HOST:PORT of every one of them that Prometheus scrapes; `listen` without any."""
     metrics_token_file: SecretFile | None = None
     """File in which Prometheus finds the token for `/metrics`: what the service reads from `--metrics-token-file`."""

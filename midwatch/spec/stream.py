@@ -7,21 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from midwatch.spec.base import Strict
+from midwatch.spec.base import HostPort, Strict, Topic
 from midwatch.spec.scraped import Scraped
 from midwatch.spec.values import Duration
-
-Topic = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
-"""Name of a topic, as Kafka takes it."""
-
-Server = Annotated[str, StringConstraints(pattern=r"^[\w.\[\]:-]+:\d+$")]
-"""HOST:PORT of a broker."""
 
 
 class KafkaTopics(Strict):
     """Topics with predictions, labels and inference logs, of one cluster of brokers."""
 
-    servers: Annotated[list[Server], Field(min_length=1)]
+    servers: Annotated[list[HostPort], Field(min_length=1)]
     """HOST:PORT of brokers that know the others."""
     topics: Annotated[list[Topic], Field(min_length=1)]
     """The topics; a record has one or more of our events as JSON, or is a CloudEvent of an inference log."""
@@ -78,6 +72,8 @@ class Stream(Scraped):
     """Folders that it reads."""
     tables: list[EventTable] = []
     """Delta tables that it reads."""
+    exporters: bool = True
+    """Whether exporters take events beside it; without them none is scraped, missed or rendered."""
     cores: Annotated[int, Field(ge=1, le=512)] = 2
     """Processors of the driver's machine that work, unless `--master` names a cluster."""
     every: Duration = 2.0

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from midwatch.metrics import Kind
-from midwatch.spec.base import LabelName, Name, Place, Strict
+from midwatch.spec.base import HostPort, LabelName, Name, Place, Strict
 from midwatch.spec.observed import AnyObserved
 from midwatch.spec.rules import AlertName, AlertTuning, RecordRule, RuleFile, ShippedProof
 from midwatch.spec.slo import BurnRate, Period, Sli
@@ -348,25 +348,12 @@ class ObservedFile(Strict):
 # In the platform file ----------------------------------------------------------------------------------------------
 
 
-_TARGET = r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})"
-
-
-def _target(text: Any) -> Any:
-    match = re.fullmatch(_TARGET, text, re.ASCII) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError(f"{text!r} is not HOST:PORT; write an address without scheme and path, such as vault-0:8200")
-    if not 1 <= int(match[2]) <= 65535:
-        raise ValueError(f"{text!r} has no port from 1 to 65535; write the one that serves the metrics")
-    return text
-
-
 def _file(text: Any) -> Any:
     if isinstance(text, str) and not text.strip():
         raise ValueError("names no file; write its path, or remove the key")
     return text
 
 
-Target = Annotated[str, BeforeValidator(_target, json_schema_input_type=Annotated[str, Field(pattern=f"^{_TARGET}$")])]
 File = Annotated[Path, Field(strict=False), BeforeValidator(_file)]
 
 
@@ -387,7 +374,7 @@ class SystemUse(Strict):
 
     owner: Name
     """Who is called: one of `owners`."""
-    targets: Annotated[list[Target], Field(min_length=1)]
+    targets: Annotated[list[HostPort], Field(min_length=1)]
     """HOST:PORT of everything that is scraped."""
     version: Version | None = None
     """The version that is installed; the newest that was read without it."""

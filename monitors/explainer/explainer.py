@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from midwatch.errors import MidwatchError
 from monitors.explainer import background, permutations
 from monitors.explainer.background import Sample
 from monitors.explainer.explanation import EXACT_TOLERANCE, Explanation, Floats, Rows, Stopped
@@ -18,6 +19,8 @@ START_SECONDS = 60.0
 """Time for the answers to the background: a server that has just begun may be slow."""
 CHECKED_ROWS = 20
 """Rows of the background whose exact contributions have to add up before they are believed."""
+MOST_SAMPLED = 1000
+"""Features of a model that is sampled: a pair of permutations asks for twice as many rows."""
 SAMPLED = "paired permutations (sampled, interventional)"
 
 _log = logging.getLogger(__name__)
@@ -25,9 +28,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """A row's time: `until` is a time of `clock`, both in seconds."""
+    """A row's time, as times of `clock` in seconds: sampling ends at `until`, and a model that is asked has answered at
+    `deadline`. A server that is slower than the sampling may take is asked once, and explained by that."""
 
     until: float
+    deadline: float
     clock: Callable[[], float]
 
 
@@ -65,7 +70,7 @@ class Explainer:
             return _exact(self.trees, row, self.output)
 
         def ask(rows: Rows) -> Floats:
-            return _chosen(self.model.predict(rows, times.until - times.clock()), self.output)
+            return _chosen(self.model.predict(rows, times.deadline - times.clock()), self.output)
 
         limits = permutations.Limits(precision=self.precision, until=times.until, clock=times.clock)
         return permutations.explain(ask, row, self.answers, limits, int.from_bytes(self.key(row)[:8]))
@@ -75,13 +80,13 @@ def build(
     loaded: Loaded, sample: Sample, *, model: str, version: str, output: str | None, precision: float
 ) -> Explainer:
     """Ask the model for the background, and look whether its trees add up; ModelError when it does not answer."""
-    found = loaded.model.predict(sample.rows, START_SECONDS)
+    found = _answers(loaded.model, sample.rows)
     place, name = chosen_output(output, found.shape[1], loaded.outputs)
     answers = permutations.Background(rows=sample.rows, answers=found[:, place])
-    trees = loaded.trees
-    if trees and (off := _greatest_error(trees, sample.rows[:CHECKED_ROWS], place)) > EXACT_TOLERANCE:
-        _log.warning("%s does not add up to the model's answers (off by %.2g): they are sampled", trees.method, off)
-        trees = None
+    trees = _believed(loaded.trees, sample.rows, place)
+    if trees is None and len(sample.columns) > MOST_SAMPLED:
+        said = f"{len(sample.columns)} features are too many to be sampled; at most {MOST_SAMPLED} are"
+        raise ModelError(f"{said}: explain trees in their library's own format")
     return Explainer(
         model_name=model,
         version=version,
@@ -93,6 +98,24 @@ def build(
         output_name=name,
         precision=precision,
     )
+
+
+def _believed(trees: TreeModel | None, rows: Rows, output: int) -> TreeModel | None:
+    """Trees whose contributions add up to the model's answers; None for others, which are sampled."""
+    if trees is None or (off := _greatest_error(trees, rows[:CHECKED_ROWS], output)) <= EXACT_TOLERANCE:
+        return trees
+    _log.warning("%s does not add up to the model's answers (off by %.2g): they are sampled", trees.method, off)
+    return None
+
+
+def _answers(model: Model, rows: Rows) -> Floats:
+    try:
+        return model.predict(rows, START_SECONDS)
+    except MidwatchError:
+        raise
+    except Exception as error:  # of a library that is given columns which it does not take
+        said = " ".join(str(error).split())[:200]
+        raise ModelError(f"the model does not answer the background: {type(error).__name__}: {said}") from error
 
 
 def chosen_output(wanted: str | None, count: int, names: Sequence[str]) -> tuple[int, str]:

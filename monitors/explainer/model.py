@@ -98,7 +98,7 @@ def as_answers(given: Any, rows: int, whose: str) -> Floats:
         answers = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{whose} answers with no numbers: {type(given).__name__}") from error
-    if answers.ndim not in (1, 2) or len(answers) != rows:
+    if answers.ndim not in (1, 2) or len(answers) != rows or not answers.size:
         raise ModelError(f"{whose} answers {rows} rows with the shape {answers.shape}; it needs one line for each row")
     if not np.isfinite(answers).all():
         raise ModelError(f"{whose} answers with a number that is none: NaN or infinite")

@@ -29,6 +29,8 @@ FIRST_DRAWS = 4
 LEAST_DRAWS = 16
 """A standard error of fewer draws is too rough to stop by: it is off by a fifth."""
 MOST_DRAWS = 10_000
+MOST_CELLS = 4_000_000
+"""Values of the rows that the model is asked for at once, and of the contributions that are kept: 32 MB each."""
 
 Ask = Callable[[Rows], Floats]
 """The model's answers to rows."""
@@ -65,6 +67,7 @@ def explain(ask: Ask, row: Rows, background: Background, limits: Limits, seed: i
     """
     draws = _draws(np.random.default_rng(seed), len(background.rows), row.size)
     seen = Draws(contributions=np.empty((0, PAIRS, row.size)), answers=np.empty(0))
+    most = min(limits.most_draws, max(FIRST_DRAWS, MOST_CELLS // (PAIRS * row.size)))
     batch, prediction, begun = FIRST_DRAWS, float("nan"), limits.clock()
     while True:
         taken = [next(draws) for _ in range(batch)]
@@ -73,7 +76,7 @@ def explain(ask: Ask, row: Rows, background: Background, limits: Limits, seed: i
         estimate, errors = estimated(seen, len(background.rows), background.base)
         is_precise = seen.count >= LEAST_DRAWS and _is_precise(estimate, errors, limits.precision)
         now = limits.clock()
-        batch = 0 if is_precise else _affordable(seen.count, now - begun, limits.until - now, limits.most_draws)
+        batch = 0 if is_precise else _affordable(seen.count, now - begun, limits.until - now, most)
         if not batch:
             return Explanation(
                 attributions=estimate,
@@ -120,8 +123,12 @@ def _walk(ask: Ask, row: Rows, background: Rows, taken: list[tuple[int, Orders]]
     """Contributions by draw, pair and feature, and the answer to the row."""
     features = row.size
     orders = [(background[index], order) for index, pairs in taken for order in pairs]
-    asked = np.concatenate([_steps(row, start, order) for start, order in orders])
-    answers = np.asarray(ask(asked), dtype=np.float64).reshape(len(orders), 2 * features)
+    at_once = max(1, MOST_CELLS // (2 * features * features))
+    parts = [
+        ask(np.concatenate([_steps(row, start, order) for start, order in orders[first : first + at_once]]))
+        for first in range(0, len(orders), at_once)
+    ]
+    answers = np.concatenate(parts).astype(np.float64).reshape(len(orders), 2 * features)
     contributions = np.empty((len(orders), features))
     for line, (found, (_, order)) in enumerate(zip(answers, orders, strict=True)):
         forward = np.diff(found[: features + 1])

@@ -97,9 +97,9 @@ def second(body: bytes, explainer: Explainer, most_rows: int) -> Asked:
 def _of_tensors(inputs: Any, columns: Sequence[str]) -> list[Any]:
     if not isinstance(inputs, list) or not inputs or not all(map(_is_tensor, inputs)):
         raise _invalid("inputs is no list of tensors with name, shape and data")
-    if len(inputs) == 1 and len(columns) > 1:
+    if len(inputs) == 1:
         return _of_one(inputs[0], len(columns))
-    by_name = {one["name"]: one["data"] for one in inputs}
+    by_name = {one["name"]: _flat(one["data"]) for one in inputs}
     if sorted(by_name) != sorted(columns) or len(by_name) != len(inputs):
         raise _invalid(f"inputs are neither one tensor of rows nor one for each of the {len(columns)} features")
     if len({len(data) for data in by_name.values()}) != 1:
@@ -111,11 +111,17 @@ def _is_tensor(one: Any) -> bool:
     return isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("data"), list)
 
 
+def _flat(data: list[Any]) -> list[Any]:
+    """Values of a column, each in a list of its own or not."""
+    return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in data]
+
+
 def _of_one(tensor: dict[str, Any], width: int) -> list[Any]:
     data = tensor["data"]
     if data and isinstance(data[0], list):
         return list(data)
-    if tensor.get("shape") != [len(data) // width, width] or len(data) % width:
+    shapes = [[len(data) // width, width], *([[len(data)]] if width == 1 else [])]
+    if tensor.get("shape") not in shapes or len(data) % width:
         raise _invalid(f"the shape of {tensor['name']} is {tensor.get('shape')}, and not [rows, {width}] of its data")
     return [data[start : start + width] for start in range(0, len(data), width)]
 

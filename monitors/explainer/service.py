@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import unquote_to_bytes
 
 from midwatch import exposition, http_access, http_server, http_service
 from midwatch.http_server import Request, Respond
@@ -93,6 +94,7 @@ class Service:
             respond(error.status, _error(str(error)), _JSON)
 
     def _answer(self, request: Request, respond: Respond) -> None:
+        path = unquote_to_bytes(request.path)  # a client may write the colon of `:explain` as %3A
         if request.path == http_access.METRICS:
             text = self.published.text(waiting=self._open, cached=self._cache.size)
             respond(HTTPStatus.OK, text, exposition.CONTENT_TYPE)
@@ -101,10 +103,10 @@ class Service:
         elif request.path in _READY:
             self._ensure_ready()
             respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
-        elif matched := protocol.FIRST.fullmatch(request.path):
+        elif matched := protocol.FIRST.fullmatch(path):
             self._ensure_model(matched[1], None)
             self._first(request, respond, is_asked=matched[2] is not None)
-        elif matched := protocol.SECOND.fullmatch(request.path):
+        elif matched := protocol.SECOND.fullmatch(path):
             self._ensure_model(matched[1], matched[2])
             self._second(request, respond, matched[3])
         else:

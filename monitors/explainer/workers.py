@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from midwatch.errors import MidwatchError
 from monitors.explainer.explainer import Explainer, Times
 from monitors.explainer.explanation import Explanation, Rows
-from monitors.explainer.model import ModelError
 from monitors.explainer.published import Reason
 
 LOOK_SECONDS = 0.5
@@ -83,7 +83,7 @@ class Workers:
         """Explanations of all rows of a job, or why there are none."""
         try:
             return self._explained(job)
-        except ModelError as error:
+        except MidwatchError as error:
             return Failure(reason=Reason.MODEL_FAILED, text=str(error))
         except TimeoutError:
             return Failure(reason=Reason.DEADLINE, text="there was no time left")
@@ -98,6 +98,6 @@ class Workers:
             if job.cancelled.is_set() or now >= job.until:
                 raise TimeoutError
             share = (job.until - now) * (1 - RESERVE) / (len(job.rows) - place)
-            times = Times(until=now + min(self._budget, share), clock=self._clock)
+            times = Times(until=now + min(self._budget, share), deadline=job.until, clock=self._clock)
             explanations.append(self._explainer.explain(row, times))
         return explanations

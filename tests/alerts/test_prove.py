@@ -107,6 +107,7 @@ def everything(tmp_path_factory) -> dict[str, prove.Proved]:
     document["models"] += [unpromised, DRILLED]
     document["loop"] = {}
     document["exporter"] = {"kafka": {"brokers": ["kafka:9092"], "topics": ["predictions"]}}
+    document["stream"] = {"kafka": {"servers": ["kafka:9092"], "topics": ["predictions"]}}
     observed = {"observe": {"url": "http://mlflow:5000"}, "owner": "ml", "targets": ["mlflow:5000"]}
     document |= {"systems": {"mlflow": observed}, "incidents": {"watch": True}}
     objective = {"name": "ok", "service": "shop", "objective": "99.5%", "sli": {"events": EVENTS}}

@@ -61,7 +61,8 @@ def whole_document(**changes: Any) -> dict[str, Any]:
     }
     price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1]}
     price |= {"drift": DRIFT, "loop": DRILL}
-    return platform_document(models=[fraud, price], loop={}, **changes)
+    kafka = {"brokers": ["kafka:9092"], "topics": ["events"]}
+    return platform_document(**{"models": [fraud, price], "loop": {}, "exporter": {"kafka": kafka}} | changes)
 
 
 def file_document() -> dict[str, Any]:

@@ -135,16 +135,6 @@ def asked() -> Platform:
 
 LEFT_OUT = {
     "midwatch_incident_last_look_timestamp_seconds",  # an alert says it
-    "midwatch_exporter_kafka_behind_seconds",  # of fleets alone: alerts read them, or their runbooks
-    "midwatch_exporter_kafka_commits_total",
-    "midwatch_exporter_kafka_lag_records",
-    "midwatch_exporter_kafka_lost_records_total",
-    "midwatch_exporter_kafka_partitions",
-    "midwatch_exporter_kafka_reading_back_records",
-    "midwatch_exporter_kafka_rebalances_total",
-    "midwatch_exporter_kafka_records_total",
-    "midwatch_exporter_kafka_resets_total",
-    "midwatch_exporter_kafka_topic_partitions",
     "midwatch_incident_info",  # a line of text for notifications; the console's incident page has all of it
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
@@ -168,7 +158,7 @@ LEFT_OUT = {
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
-    "midwatch_stream_watermark_timestamp_seconds",  # alerts say these of the stream, and few platforms have one
+    "midwatch_stream_watermark_timestamp_seconds",  # platforms with a stream have a section that shows these
     "midwatch_stream_batch_duration_seconds",
     "midwatch_stream_batches_total",
     "midwatch_stream_behind_records",

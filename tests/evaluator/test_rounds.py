@@ -9,10 +9,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from midwatch import exposition, jobs
 from midwatch.app import units
@@ -22,7 +24,7 @@ from midwatch.spec.fairness import Fairness
 from midwatch.spec.model import Platform
 from monitors.evaluator import kinds, service
 from monitors.evaluator.rounds import MOST_FAILURES, Rounds
-from tests.conftest import platform_document
+from tests.conftest import midwatch_here, platform_document
 
 BLOCK, SIZE = 600.0, 100
 END = 1_780_000_200.0
@@ -238,3 +240,11 @@ def test_it_is_scraped_missed_and_started_where_something_is_promised_and_nowher
     (text,) = units.render_files(promising).values()
     assert "ExecStart=/usr/bin/env midwatch evaluate serve -f /etc/midwatch/platform.yaml\n" in text
     assert not units.render_files(other)
+
+
+def test_it_does_not_start_where_nothing_is_promised_that_it_evaluates(tmp_path: Path) -> None:
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document()))
+    done = midwatch_here("evaluate", "serve", "-f", file)
+    assert done.returncode == 2
+    assert "write models[].fairness" in done.stderr

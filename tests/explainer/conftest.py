@@ -129,6 +129,7 @@ def predictor() -> Iterator[SimpleNamespace]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # whoever asked may be gone
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     seen.url = f"http://127.0.0.1:{server.server_port}"
     yield seen

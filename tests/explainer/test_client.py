@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from midwatch.client import Explainer
@@ -24,6 +26,24 @@ def test_attributions_of_a_row_come_from_the_service(predictor: Any, tmp_path: P
     ((path, headers, document),) = predictor.requests
     assert (path, document) == ("/below/v1/models/credit%2Feu:explain", {"instances": [{"age": 3.0, "debt": 1.0}]})
     assert (headers["authorization"], headers["content-type"]) == ("Bearer secret", "application/json")
+
+
+@pytest.mark.parametrize(
+    ("row", "sent"),
+    [
+        (np.array([3.0, 1.0]), [3.0, 1.0]),
+        ({"age": np.float64(3.0), "debt": np.int64(1)}, {"age": 3.0, "debt": 1}),
+        (pd.Series([3.0, 1.0], index=["age", "debt"]), [3.0, 1.0]),
+        ([np.float64("nan"), "old"], [None, "old"]),
+    ],
+    ids=["an array", "scalars by name", "a row of pandas", "a value that is missing"],
+)
+def test_rows_of_numpy_and_pandas_are_sent_as_their_values(predictor: Any, row: Any, sent: Any) -> None:
+    predictor.answer = lambda document: (200, ANSWER)
+    with Explainer(predictor.url, "credit", timeout=10) as explainer:
+        explainer.attributions(row)
+    ((_, _, document),) = predictor.requests
+    assert document == {"instances": [sent]}
 
 
 @pytest.mark.parametrize(

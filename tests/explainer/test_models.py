@@ -11,11 +11,11 @@ import threadpoolctl
 
 from monitors.explainer import background, explainer, models, remote
 from monitors.explainer.explainer import Times
-from monitors.explainer.explanation import Rows
+from monitors.explainer.explanation import Rows, Stopped
 from monitors.explainer.model import ModelError, library
 from tests.explainer.conftest import COLUMNS, usual_rows
 
-TIMES = Times(until=1e9, clock=lambda: 0.0)
+TIMES = Times(until=1e9, deadline=1e9, clock=lambda: 0.0)
 
 
 def labelled(rows: Any) -> Any:
@@ -307,6 +307,33 @@ def test_a_server_that_does_not_predict_is_named(
 def test_a_server_that_is_not_there_is_named(background_file: Path) -> None:
     with pytest.raises(ModelError, match=r"http://127[.]0[.]0[.]1:1/p: no answer"):
         explained_by("v1:http://127.0.0.1:1/p", background_file)
+
+
+def test_a_server_that_is_slower_than_sampling_may_take_is_explained_by_what_it_was_asked_once(
+    predictor: Any, background_file: Path
+) -> None:
+    predictor.answer = lambda document: (200, {"predictions": [sum(row) for row in document["instances"]]})
+    made = explained_by(f"v1:{predictor.url}/v1/models/credit:predict", background_file)
+    found = made.explain(np.array([1.0, 2.0, 3.0]), Times(until=0.0, deadline=20.0, clock=lambda: 1.0))
+    assert (found.stopped, found.samples) == (Stopped.BUDGET, 8)
+    assert found.standard_errors is not None
+
+
+def test_columns_that_a_library_does_not_take_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "background.json"
+    file.write_text('[{"age": "old", "income": 1, "debt": 2}, {"age": "young", "income": 1, "debt": 2}]')
+    with pytest.raises(ModelError, match="the model does not answer the background: ValueError"):
+        explained_by(f"xgboost:{boosted(tmp_path)}", file)
+
+
+def test_more_features_than_can_be_sampled_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wide_model.py").write_text("def answer(rows):\n    return rows[:, 0]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "background.csv"
+    header = ",".join(f"f{place}" for place in range(1001))
+    file.write_text("\n".join([header, *[",".join(["1"] * 1001)] * 2]))
+    with pytest.raises(ModelError, match="1001 features are too many to be sampled"):
+        explained_by("callable:wide_model:answer", file)
 
 
 # What cannot be loaded -----------------------------------------------------------------------------------------------

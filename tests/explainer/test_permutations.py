@@ -118,6 +118,22 @@ def test_a_model_that_is_too_slow_for_the_budget_is_asked_once() -> None:
     assert found.standard_errors is not None and np.isfinite(found.standard_errors).all()
 
 
+def test_many_features_are_asked_for_in_parts() -> None:
+    rows = np.random.default_rng(1).normal(size=(3, 600))
+    asked = []
+
+    def model(wanted: Any) -> Floats:
+        asked.append(np.asarray(wanted).size)
+        return np.asarray(wanted).sum(axis=1)
+
+    limits = Limits(precision=1.0, until=0.0, clock=lambda: 1.0)
+    background = Background(rows=rows, answers=rows.sum(axis=1))
+    found = permutations.explain(model, np.ones(600), background, limits, 1)
+    assert max(asked) <= permutations.MOST_CELLS < sum(asked)
+    assert found.attributions == pytest.approx(1 - rows.mean(axis=0), abs=2)
+    assert found.additivity_error < 1e-9
+
+
 def test_the_same_seed_draws_the_same() -> None:
     assert (sampled(20, 5).attributions == sampled(20, 5).attributions).all()
 

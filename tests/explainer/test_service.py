@@ -49,8 +49,9 @@ def test_a_row_is_explained_with_all_that_says_how_well_it_is_known(asked: Any) 
         [{"name": "input-0", "shape": [1, 3], "datatype": "FP64", "data": list(ROW.values())}],
         [{"name": "input-0", "shape": [1, 3], "datatype": "FP64", "data": [list(ROW.values())]}],
         [{"name": name, "shape": [1, 1], "datatype": "FP64", "data": [ROW[name]]} for name in reversed(COLUMNS)],
+        [{"name": name, "shape": [1, 1], "datatype": "FP64", "data": [[ROW[name]]]} for name in COLUMNS],
     ],
-    ids=["a flat tensor", "a nested tensor", "a tensor for each column"],
+    ids=["a flat tensor", "a nested tensor", "a tensor for each column", "nested tensors for each column"],
 )
 def test_the_second_protocol_has_the_same_numbers_as_tensors(asked: Any, inputs: Any) -> None:
     async def story(service: Asked) -> None:
@@ -250,6 +251,14 @@ def test_a_request_that_cannot_be_explained_is_answered_with_what_is_wrong(
         assert answer.content["error"].startswith(said)
         assert await service.sample("ml_explanation_refusals_total", reason="invalid") == (status == 400)
         assert await service.sample("ml_explanation_requests_total", outcome="error") == 0
+
+    run(story(asked()))
+
+
+def test_a_path_may_be_percent_encoded(asked: Any) -> None:
+    async def story(service: Asked) -> None:
+        service.work()
+        assert (await service.ask("/v1/models/%63redit%3Aexplain", {"instances": [ROW]})).status == 200
 
     run(story(asked()))
 

@@ -20,6 +20,7 @@ from midwatch.client.events import Prediction
 from midwatch.spec import load
 from midwatch.spec.drift import Feature
 from monitors.drift import fitting, reference, reference_file, sample
+from monitors.drift.counts import CategoryGrid
 
 START = 1_700_000_000.0
 KINDS = {"x": Feature.NUMERIC, "n": Feature.NUMERIC, "colour": Feature.CATEGORICAL, "score": Feature.NUMERIC}
@@ -211,3 +212,21 @@ def test_a_part_is_as_it_was_sent(make_file) -> None:
             part.samples,
         )
         assert again.tally.cells.tolist() == part.tally.cells.tolist()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["red", None, "7", "violet", "red"],
+        pa.array(["red", None, "7", "violet", "red"]),
+        pa.chunked_array([["red", None], ["7", "violet", "red"]], pa.large_string()),
+        pa.array(["red", None, "7", "violet", "red"]).dictionary_encode(),
+    ],
+    ids=["a list", "an array", "chunks", "a dictionary"],
+)
+def test_categories_have_the_same_cells_however_they_are_held(values) -> None:
+    assert CategoryGrid(categories=("7", "red")).places(values).tolist() == [1, -1, 0, 2, 1]
+
+
+def test_flags_of_arrow_have_the_cells_of_their_words() -> None:
+    assert CategoryGrid(categories=("False", "True")).places(pa.array([True, None, False])).tolist() == [1, -1, 0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kafka.fleet import Fleet, Sender, create_topics, platform_file
+from benchmarks.kafka.fleet import Fleet, Sender, create_topics, delete_topic, platform_file
 from tests.conftest import midwatch_here
 
 PARTITIONS = 12
@@ -23,8 +23,10 @@ def test_members_that_are_killed_add_up_to_what_was_sent(kafka: str, tmp_path: P
         for name in ("a", "b", "c"):
             fleet.start(name)
         sender.send(1000)
+        # Two may have all partitions before the third has joined.
+        while not all(fleet.value(name, "midwatch_exporter_kafka_partitions") for name in ("a", "b", "c")):
+            time.sleep(0.05)
         fleet.wait_until_counted(PARTITIONS)
-        assert all(fleet.value(name, "midwatch_exporter_kafka_partitions") for name in ("a", "b", "c"))
         sender.rubbish(20)
         for killed, started in (("a", "a"), ("b", "d"), ("c", "c")):
             sender.send(2000)
@@ -59,6 +61,30 @@ def test_a_member_says_how_far_it_is_and_takes_no_events_by_http(kafka: str, tmp
         fleet.kill("b")
         fleet.wait_until_counted(2)  # the session of the killed one ends, and its partition comes back
         fleet.stop()
+    finally:
+        fleet.kill_all()
+
+
+@pytest.mark.timeout(300)
+def test_a_topic_is_waited_for_and_read_from_its_begin_when_it_is_made_anew(kafka: str, tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, platform_file(tmp_path, kafka, ["anew"], group="anew"))
+    before, after = Sender(kafka, ["anew"], seed=5), Sender(kafka, ["anew"], seed=6, first=10_000)
+    try:
+        fleet.start("a")
+        while "does not exist" not in fleet.log("a"):
+            fleet.metrics("a")
+        create_topics(kafka, ["anew"], 1)
+        before.send(100)
+        fleet.wait_until_counted(1)
+        delete_topic(kafka, "anew")
+        create_topics(kafka, ["anew"], 1)
+        after.send(80)
+        while not fleet.value("a", "midwatch_exporter_kafka_resets_total"):
+            time.sleep(0.05)
+        fleet.wait_until_counted(1)
+        found = fleet.counted()
+        ledger = before.ledger + after.ledger
+        assert {name: found[name] for name in ledger} == dict(ledger)
     finally:
         fleet.kill_all()
 

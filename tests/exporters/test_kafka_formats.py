@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError
 
 from exporters.events import kserve
 from exporters.events.inference_log import RequestHalf, ResponseHalf
 from exporters.events.store import decode_events
 from exporters.kafka import claims, fleet, records, takeover
-from exporters.kafka.client import KafkaUnavailableError, settings_of
+from exporters.kafka.client import FencedError, KafkaUnavailableError, _polled, settings_of
 from exporters.kafka.records import Record
 from exporters.kafka.takeover import Committed
 from midwatch.spec import model
@@ -117,3 +119,15 @@ def test_a_prepared_frame_is_no_group_of_events_by_itself() -> None:
 
     frame = prepared.encode(1.0, prepared.Prepared(1, [], []), [])
     assert not decode_events(journal.Frame(journal.PREPARED, 1.0, frame[journal.HEADER.size :], journal.Position(1, 9)))
+
+
+@pytest.mark.parametrize("code", [KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID])
+def test_a_member_whose_name_another_process_has_ends(code: int) -> None:
+    message = SimpleNamespace(error=lambda: KafkaError(code, "Static consumer fenced by other consumer"))
+    with pytest.raises(FencedError, match="give each its own"):
+        _polled([message])  # type: ignore[list-item]
+
+
+def test_one_topic_is_not_named_twice(make_platform) -> None:
+    with pytest.raises(ValueError, match="topics has events twice"):
+        make_platform(exporter={"kafka": {"brokers": ["a:9092"], "topics": ["events", "events"]}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 from collections import Counter
@@ -164,6 +165,50 @@ def test_an_answer_that_is_lost_does_not_count_records_twice(one: Running, broke
 
     broker.send(TOPIC, 0, NOW + 2, prediction("c", NOW + 2))
     one.group.faults.append(lost)
+    one.work()
+    assert total(one)["predicted", "yes"] == 3
+
+
+@pytest.mark.parametrize("frames", [0, 1], ids=["records", "that they count"])
+def test_what_cannot_be_written_is_read_again(
+    one: Running, broker: Broker, frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.send(TOPIC, 0, NOW + 2, prediction("c", NOW + 2))
+    append, left = one.store.journal.append, [frames]
+
+    def full(frame: bytes) -> None:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        append(frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.store.journal, "append", full)
+        with pytest.raises(OSError, match="No space"):
+            one.step()
+    broker.send(TOPIC, 0, NOW + 3, prediction("d", NOW + 3))
+    one.work()
+    assert total(one)["predicted", "yes"] == 4
+    one.restart()
+    assert total(one)["predicted", "yes"] == 4
+
+
+@pytest.mark.parametrize("step", [behind_the_journal, behind_the_group], ids=lambda step: step.__name__)
+def test_a_journal_that_was_taken_away_is_written_anew_with_what_is_pending(
+    one: Running, broker: Broker, step: Callable[[Running], None]
+) -> None:
+    broker.send(TOPIC, 0, NOW + 2, prediction("c", NOW + 2))
+    step(one)
+    with pytest.raises(Killed):
+        one.step()  # and the process lives: nobody answered
+    for file in one.store.directory.glob("journal-*.log"):
+        file.unlink()
+    with pytest.raises(OSError, match="removed"):
+        one.step()
+    one.store.mend(NOW)
+    one.work()
+    one.restart()
+    broker.give({"one": [0, 1]})
     one.work()
     assert total(one)["predicted", "yes"] == 3
 

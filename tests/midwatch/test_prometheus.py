@@ -14,11 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from dashboards import provisioning
-from midwatch import jobs, prometheus
+from midwatch import jobs, prometheus, prometheus_access
 from midwatch.app import prometheus as rendered
 from midwatch.errors import Exit, InvalidInputError, MidwatchError
 from midwatch.grafana import DataSource
@@ -42,6 +43,18 @@ def test_samples_lines_and_single_values_of_a_real_prometheus(prometheus_server:
     now = time.time()
     (line,) = client.query_range("vector(2)", start=now - 2, end=now, step=1)
     assert [value for _, value in line.points] == [2.0, 2.0, 2.0]
+    assert len(line.points) == 3
+    assert line.points[-1][1] == 2.0
+    assert np.array(line.points).tolist() == [list(point) for point in line.points[:]]
+    (line,) = client.query_range("vector(1) / 0", start=now, end=now, step=1)
+    assert np.array(line.points)[0, 1] == line.points[0][1] == math.inf
+    assert client.query_range("nothing_there", start=now, end=now, step=1) == []
+
+
+@pytest.mark.parametrize(("url", "is_packed"), [("http://127.0.0.1:9090", False), ("https://prometheus:9090", True)])
+def test_an_answer_is_packed_for_the_network_and_not_for_the_same_machine(url: str, is_packed: bool) -> None:
+    asks = prometheus_access.session(url, None, 0).headers["Accept-Encoding"]
+    assert ("gzip" in asks) is is_packed
 
 
 def test_a_wrong_query_is_rejected_with_prometheus_reason(prometheus_server: str) -> None:

@@ -70,7 +70,7 @@ def test_what_is_no_number_is_refused() -> None:
         promql.number(float("nan"))
 
 
-OBSERVED = ("registry_", "argo_cd_", "kubernetes_", "tekton_", "kserve_", "feast_")
+OBSERVED = ("explainer_", "registry_", "argo_cd_", "kubernetes_", "tekton_", "kserve_", "feast_")
 """Prefixes of what systems are asked for."""
 PREFIXES = ("ml_", "midwatch_", "slo:", "system:", "model:ml_", "canary_", "chaos_", "dr_", "promotion_", *OBSERVED)
 PREFIXES += ("region:", "copied:")

@@ -10,6 +10,7 @@ import yaml
 
 from dr.drill_log import DrillLog
 from midwatch import jobs
+from midwatch.app import prometheus, prometheus_base
 from midwatch.app.render import rendered_files
 from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Platform
@@ -44,6 +45,14 @@ def test_every_plane_tells_every_alertmanager(at: At) -> None:
     for here in ("east", "west", GLOBAL):
         told = [one["static_configs"] for one in configuration(at(here))["alerting"]["alertmanagers"]]
         assert told == [[{"targets": [f"alertmanager.{region}:9093"]}] for region in ("east", "west")]
+
+
+def test_a_plane_on_this_machine_tells_its_own_alertmanager_alone(at: At) -> None:
+    """`midwatch up` of a region's file must not reach the people of that region."""
+    text = prometheus.render(at("east"), [], "http://127.0.0.1:9093")
+    assert [one["static_configs"] for one in yaml.safe_load(text)["alerting"]["alertmanagers"]] == [
+        [{"targets": ["127.0.0.1:9093"]}]
+    ]
 
 
 def test_each_plane_hears_all_others_and_the_view_copies_counts(at: At) -> None:
@@ -160,8 +169,6 @@ def test_what_contradicts_itself_is_refused_with_its_place(
     ids=["another", "missing"],
 )
 def test_labels_of_an_existing_configuration_have_to_be_those_of_the_plane(at: At, labels: str, said: str) -> None:
-    from midwatch.app import prometheus_base
-
     base = f"global:\n  external_labels: {labels}\n"
     found = list(prometheus_base.find_problems(at("west", prometheus={"base": base})))
     assert len(found) == 1

@@ -86,6 +86,17 @@ def exposition() -> Iterator[str]:
     yield "# TYPE ml_drift_episode gauge"
     drift = [(float(one), float(at(8) <= one < at(11))) for one in range(at(1), at(1, month=11), TILE)]
     yield from series("ml_drift_episode", 'model="fraud",version="v1"', drift)
+    yield "# TYPE ml_fairness_verdict gauge"
+    promise = 'model="fraud",attribute="country",measure="demographic_parity"'
+    for ratio, version, course in ((80, 1, lambda when: when < at(12)), (70, 1, lambda _: True), (60, 2, lambda _: 0)):
+        verdicts = [(float(one), 1.0 if course(one) else -1.0 * (ratio == 80)) for one in hours]
+        minutes = [(when + more, value) for when, value in verdicts for more in range(0, HOUR, TILE)]
+        labels = f'{promise},limit="ratio {ratio}%",rate="selected",version="v{version}"'
+        yield from series("ml_fairness_verdict", labels, minutes)
+    yield "# TYPE ml_fairness_became_unfair gauge"
+    for ratio in (80, 70, 60):
+        labels = f'{promise},limit="ratio {ratio}%",rate="selected",version="v1"'
+        yield from series("ml_fairness_became_unfair", labels, [(float(one), 0.0) for one in hours])
     yield "# TYPE dr_newest_restorable_age_seconds gauge"
     for region, age in (("a", 7200.0), ("b", 9000.0)):
         yield from series("dr_newest_restorable_age_seconds", f'store="s",region="{region}"', [(at(31, 23.99), age)])

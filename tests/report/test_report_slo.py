@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 
 from midwatch.app.report import month as months
 from midwatch.app.report import quality
@@ -331,6 +332,22 @@ def test_what_cannot_be_reported_is_said_in_one_line(file_of_month: Path, words:
 def test_an_interval_is_wilsons(some: int, of: int, interval: tuple[float, float] | None) -> None:
     found = Share(some=some, of=of).interval
     assert found == (interval and pytest.approx(interval, abs=1e-4))
+
+
+def test_promises_of_fairness_are_of_the_report_as_the_evaluator_showed_them(
+    file_of_month: Path, tmp_path: Path
+) -> None:
+    platform = yaml.safe_load(file_of_month.read_text())
+    promised = {"attribute": "country", "measure": "demographic_parity", "public": True}
+    fairness = [promised | {"ratio": f"{ratio}%"} for ratio in (80, 70, 60, 50)]
+    platform["models"][0] |= {"groups": ["country"], "positive": "fraud", "fairness": fairness}
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform))
+    done = report(file, "--json")
+    assert done.returncode == 1, done.stderr
+    found = {one["name"]: one["kept"] for one in json.loads(done.stdout)["now"]["promises"] if one["kind"] != "slo"}
+    shown = {name.rpartition(" ")[2]: kept for name, kept in found.items() if name.startswith("fairness ")}
+    assert shown == {"80%": False, "70%": True, "60%": None, "50%": None}
 
 
 def test_a_promise_of_fairness_is_kept_or_broken_as_it_was_shown_in_the_month() -> None:

@@ -11,10 +11,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from exporters.stream import session as spark_session
 from exporters.stream.session import Machine
+from exporters.stream.sources import delta
 from tests.conftest import need_program
 from tests.stream.traffic import TOPICS, Record
 
 PARTITIONS = {"predictions": 2}
+DELTA = delta.EXTENSIONS | {"spark.databricks.delta.snapshotPartitions": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +27,8 @@ def spark() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         # What a JVM compiles for the long run never pays here.
         patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-        with spark_session.session(Machine(cores=2, memory="512m"), partitions=2) as made:
+        more = DELTA if spark_session.connector_jars(None) else {}
+        with spark_session.session(Machine(cores=2, memory="512m"), partitions=2, more=more) as made:
             yield made
 
 

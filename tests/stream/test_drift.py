@@ -8,13 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from exporters.stream.drift import collected, row_bytes
 from exporters.stream.drift.judging import Judging
 from exporters.stream.drift.kept import Changes
-from exporters.stream.parcels import Featured
+from exporters.stream.fold import Fold
+from exporters.stream.folding import Folding
+from exporters.stream.ledger import Ledger
+from exporters.stream.parcels import FINDINGS, Featured, Findings
+from exporters.stream.query import Query
 from midwatch.client.events import Prediction
 from midwatch.errors import MidwatchError
 from midwatch.spec import load
@@ -64,6 +69,12 @@ class Frame:
             for batch in function(batches):
                 made += batch.to_pylist()
         return Frame(made)
+
+    def persist(self) -> None:
+        """It is held anyway."""
+
+    def unpersist(self) -> None:
+        """It is held anyway."""
 
     def collect(self) -> list[Any]:
         return [SimpleNamespace(**row) for row in self.rows]
@@ -117,16 +128,16 @@ def run(judging: Judging, sink: Sink, events: Sequence[Prediction], first: int, 
 def test_verdicts_are_those_of_the_exporter(file: Path) -> None:
     reference_file.save(drifting.fitted(), file.parent / "own-v2.npz")
     alone, sink = exporters_judge(file), Sink()
-    judging, first = streams_judge(file, sink), 0
+    judging, first, before = streams_judge(file, sink), 0, 0.0
     for events, until in batches():
-        alone.take(events)
-        alone.close(until)
         for start in range(0, len(events), 250):
             part = events[start : start + 250]
-            is_last = start + 250 >= len(events)
-            run(judging, sink, part, first + start, until if is_last else -1.0)
-        first += len(events)
-        assert said_by(judging) == said(alone)
+            read_until = until if start + 250 >= len(events) else before
+            alone.take(part)
+            alone.close(read_until)
+            run(judging, sink, part, first + start, read_until)
+            assert said_by(judging) == said(alone)
+        first, before = first + len(events), until
     assert verdicts(alone) >= {"drift", "stable"}
     assert {labels["version"] for name, labels, _ in alone.board.samples() if "version" in labels} >= {"v2", "other"}
 
@@ -164,6 +175,36 @@ def test_a_batch_whose_transaction_fails_has_changed_nothing(file: Path) -> None
         assert said_by(judging) == said(alone)
 
 
+def test_a_batch_that_spark_runs_again_changes_nothing(file: Path, tmp_path: Path) -> None:
+    platform, alone, first = load.load_platform(file), exporters_judge(file), 0
+    ledger = Ledger(tmp_path / "ledger.db")
+    judging = Judging(platform, file.parent, tmp_path, ledger)
+
+    def taken(frame: Frame, batch: int) -> None:
+        folding = Folding(Fold(platform.exporter, platform.models), ledger)
+        query = Query(ledger, folding, judging)
+        query.begun(SimpleNamespace(id="one"))
+        query.take(frame, batch)
+        folding.stop()
+
+    for batch, (events, until) in enumerate(batches()):
+        alone.take(events)
+        alone.close(float(int(until)))
+        read = [("topic", 0, int(until) * 1000, len(events)), ("other", 0, int(until) * 1000 + 5000, 1)]
+        findings = Findings(found=[], expired={}, refused=[], read=read, waiting={}, held=0, oldest=None)
+        rows = [{"bucket": 0, "kind": FINDINGS, "found": msgspec.msgpack.encode(findings)}]
+        frame = Frame(rows + found(judging, events, first))
+        taken(frame, batch)
+        pieces = ledger.read()
+        taken(frame, batch)
+        judging = Judging(platform, file.parent, tmp_path, ledger)
+        taken(frame, batch)
+        assert ledger.read() == pieces
+        assert said_by(judging) == said(alone)
+        first += len(events)
+    assert verdicts(alone) >= {"drift", "stable"}
+
+
 def test_verdicts_that_cannot_be_kept_are_not_said_and_the_judge_fails(file: Path) -> None:
     sink = Sink()
     judging = streams_judge(file, sink)
@@ -188,11 +229,11 @@ def test_only_open_panes_and_what_is_said_are_written_again(file: Path) -> None:
     sink = Sink()
     judging = streams_judge(file, sink)
     events, until = batches()[0]
-    run(judging, sink, events[:500], 0, until - 30)
+    run(judging, sink, events[:300], 0, until - 30)
     with judging.batch(Frame([])) as changes:
         assert not changes
-    late = [event for event in events[500:] if event.model == "fraud" and event.outcome == "ok"][:1]
-    with judging.batch(Frame(found(judging, late, 500))) as changes:
+    late = [event for event in events[300:] if event.model == "fraud" and event.outcome == "ok"][:1]
+    with judging.batch(Frame(found(judging, late, 300))) as changes:
         assert len(changes) == 1
 
 

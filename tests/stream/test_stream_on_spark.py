@@ -155,5 +155,6 @@ def test_a_batch_that_is_run_again_changes_nothing(tmp_path: Path) -> None:
     again.restore(ledger.kept(["fold"])[1]["fold"])
     assert lines(again) == lines(pipeline.fold)
     assert again.results == pipeline.fold.results
-    with pytest.raises(LedgerError, match="not of one time"):
-        ledger.add(Handed.id, len(frames) + 1, [])
+    for number in (0, len(frames) - 2, len(frames) + 1):
+        with pytest.raises(LedgerError, match="not of one time"):
+            ledger.add(Handed.id, number, [])

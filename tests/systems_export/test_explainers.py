@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from exporters.systems.kinds import explainer
 from midwatch.errors import MidwatchError
@@ -136,6 +139,15 @@ def test_the_second_protocol_gets_a_tensor(server: Any) -> None:
     probed(server.url, protocol="v2", row={"age": 1.0, "debt": 2.0})
     ((_, _, body),) = server.requests
     assert body == {"inputs": [{"name": "input-0", "shape": [1, 2], "datatype": "FP64", "data": [1.0, 2.0]}]}
+
+
+def test_the_stanza_of_the_guide_is_one(platform_with: Any) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", Path("docs/explanations.md").read_text(), re.DOTALL)
+    (stanza,) = (yaml.safe_load(block) for block in blocks if "endpoints:" in block)
+    platform = platform_with(explainer=stanza["systems"]["explainer"] | {"owner": "ml"})
+    observed = platform.systems["explainer"].observe
+    assert isinstance(observed, ExplainerObserved)
+    assert list(observed.endpoints) == ["credit", "iris"]
 
 
 def test_an_answer_without_end_is_no_explanation() -> None:

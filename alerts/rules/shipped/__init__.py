@@ -143,6 +143,7 @@ PLATFORM_HAS: dict[str, Callable[[Platform], bool]] = {
     "serving": lambda platform: not platform.is_view,
     "canaries": lambda platform: not platform.is_view and any(model.canary for model in platform.models),
     "incidents_watched": lambda platform: platform.incidents.watch,
+    "exporters": lambda platform: platform.has_exporters,
     "streamed": lambda platform: platform.stream is not None,
     "evaluated": lambda platform: bool(evaluation.promised(platform)),
     "kafka": lambda platform: platform.exporter.kafka is not None,

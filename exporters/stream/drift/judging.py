@@ -58,7 +58,8 @@ class Judging:
         self.watched = row_bytes.watched(platform.models)
         self._platform, self._base, self._folder, self._pieces = platform, base, folder, pieces
         self._lock = threading.RLock()
-        self._schemas: dict[str, Schema] = {}
+        self.schemas: dict[str, Schema] = {}
+        """Cells that rows were counted on, by their identity."""
         self._broadcast: Any = None
         self._told = published.Told()
         self._until = -math.inf
@@ -116,14 +117,14 @@ class Judging:
         tasks: dict[Version, Task] = {}
         for version, judged_as in admitted.items():
             found = self._judge.counting(judged_as)
-            self._schemas.setdefault(found.identity, found.schema)
+            self.schemas.setdefault(found.identity, found.schema)
             tasks[version] = Task(judged_as=judged_as, identity=found.identity, rule=found.rule)
         return Plan(watched=self.watched, tasks=tasks, ranks=_ranks(seen, tasks))
 
     def _sent_schemas(self, spark: Any) -> Callable[[], Mapping[str, Schema]]:
         """What gives workers all cells that there are: Spark carries them there once."""
-        if self._broadcast is None or self._broadcast.value.keys() != self._schemas.keys():
-            self._broadcast = spark.sparkContext.broadcast(dict(self._schemas))
+        if self._broadcast is None or self._broadcast.value.keys() != self.schemas.keys():
+            self._broadcast = spark.sparkContext.broadcast(dict(self.schemas))
         sent = self._broadcast
         return lambda: sent.value
 

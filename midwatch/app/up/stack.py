@@ -101,7 +101,8 @@ class Stack:
         self._ports |= {"grafana": free_ports()[0]} if self._grafana else {}
         self._file = self._as_it_is_here(platform, file)
         platform = load.load_platform(self._file)
-        self._platform = program_versions.as_running(platform)
+        # What runs here is one plane, and hears no other: it tells nobody that they are silent.
+        self._platform = program_versions.as_running(platform.model_copy(update={"regions": None}))
         self._ports |= {name: free_ports()[0] for name in self._services()}
         self.regions = Regions(platform, self._file, state, self._ports)
         self._ports |= {name: free_ports()[0] for name in self._exporters if name not in self._ports}

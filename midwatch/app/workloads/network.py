@@ -24,7 +24,8 @@ def policies(place: Place) -> list[Object]:
     """Default deny for the pods of the platform in its namespace, and for each part what it needs."""
     platform = place.platform
     prometheus = sorted({_port_of_url(platform.prometheus.url), PROMETHEUS})
-    components = ["exporter", *(["exporter-judge"] if jobs.has_judge_alone(platform) else [])]
+    components = ["exporter"] if platform.has_exporters else []
+    components += ["exporter-judge"] if jobs.has_judge_alone(platform) else []
     reached = [*_reached_by_exporter(place), *_brokers(place)]
     found = [_deny(place), *(_allow(place, one, port_of(platform.exporter.listen), reached) for one in components)]
     if any(model.canary for model in platform.models):

@@ -20,7 +20,9 @@ def render_objects(platform: Platform, text: str) -> dict[str, str]:
     if settings is None:
         return {}
     place = Place(platform=platform, settings=settings, text=text)
-    parts: dict[str, list[Object]] = {"exporter": services.exporter(place)}
+    parts: dict[str, list[Object]] = {}
+    if platform.has_exporters:
+        parts["exporter"] = services.exporter(place)
     if any(model.canary for model in platform.models):
         parts["gate"] = services.gate(place)
     if platform.loop is not None:

@@ -16,7 +16,7 @@ from midwatch.spec.values import format_duration
 
 def monitors(place: Place) -> list[Object]:
     """A ServiceMonitor for each part that is scraped."""
-    found = [_monitor(place, jobs.EXPORTER, "exporter")]
+    found = [_monitor(place, jobs.EXPORTER, "exporter")] if place.platform.has_exporters else []
     if any(model.canary for model in place.platform.models):
         found.append(_monitor(place, jobs.GATE, "gate"))
     if place.platform.loop is not None:
@@ -45,7 +45,7 @@ def _monitor(place: Place, job: str, component: str, namespace: str = "") -> Obj
         "path": "/metrics",
         "authorization": {"type": "Bearer", "credentials": credentials},
     }
-    if job == jobs.EXPORTER:  # as many series as its caps allow have to arrive
+    if job in (jobs.EXPORTER, jobs.STREAM):  # as many series as its caps allow have to arrive
         interval = format_duration(place.platform.prometheus.scrape_interval)
         endpoint |= {"interval": interval, "scrapeTimeout": format_duration(scrape_size.timeout(place.platform))}
     if job == jobs.SYSTEMS:  # `namespace` is a label of what the systems have
