@@ -369,7 +369,9 @@ class Member:
         if record.topic not in self._doubted:
             self._doubted.add(record.topic)
             where = f"{record.topic}[{record.partition}] at {record.offset}"
-            _log.warning("the timestamp of %s is %.0f s in the future, and not believed: see docs/kafka.md", where, ahead)
+            _log.warning(
+                "the timestamp of %s is %.0f s in the future, and not believed: see docs/kafka.md", where, ahead
+            )
         return record._replace(time=now)
 
     def _add_results(self, offers: Sequence[offering.Offered]) -> None:

@@ -186,7 +186,9 @@ class Ledger:
         with self._connected() as connection:
             known = connection.execute("SELECT value FROM kept WHERE name = 'upto'").fetchone()
             if known is not None and _unpack(known[0]) > upto:
-                raise LedgerError(f"{self.path} has counters of later batches: another driver uses it; stop one of them")
+                raise LedgerError(
+                    f"{self.path} has counters of later batches: another driver uses it; stop one of them"
+                )
             connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", list(values.items()))
             connection.execute("INSERT OR REPLACE INTO kept VALUES ('upto', ?)", (_pack(upto),))
             connection.execute("DELETE FROM found WHERE batch <= ?", (upto,))
