@@ -238,7 +238,11 @@ OF_PAGES = [
 def test_where_nothing_is_known_no_page_is_calm(
     ask: Ask, tmp_path: Path, samples: Sequence[Sample] | None, calm: str, address: str
 ) -> None:
-    text = text_of(ask(address, write(tmp_path), Told(samples)))
+    models = platform_document()["models"]
+    models[0]["fairness"] = [
+        {"attribute": "country", "measure": "demographic_parity", "difference": "5%", "public": True}
+    ]
+    text = text_of(ask(address, write(tmp_path, models=models), Told(samples)))
     assert re.search(calm, text, re.IGNORECASE) is None, text
     assert not re.search(r"\bNone\b(?! (to|is|was|runs))|\bnan\b|Undefined", text), text
 
