@@ -33,7 +33,7 @@ COMPUTING = ("alerts", "drift", "midwatch", "systems")
 LANES = (
     ("up", "chaos"),
     ("dr", "install", "terraform", "promotion"),
-    ("canary", "alerts", "systems", "fairness", "evaluator", "attribution", "regression", "incident"),
+    ("canary", "alerts", "systems", "fairness", "explainer", "evaluator", "attribution", "regression", "incident"),
     ("exporters", "drift", "midwatch", "dashboards"),
     ("loop", "status", "report", "examples", "systems_export", "versions", "releases", "regions", "stream", "browser"),
 )

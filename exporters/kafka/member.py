@@ -344,9 +344,9 @@ class Member:
             place = record.topic, record.partition
             if record.offset < self._store.state.offsets[place]:
                 continue
-            record = self._believed(record, now)
-            places.setdefault(place, []).append(record)
-            numbers.setdefault(record.partition, []).append(record)
+            believed = self._believed(record, now)
+            places.setdefault(place, []).append(believed)
+            numbers.setdefault(record.partition, []).append(believed)
         if not places:
             return True
         spans = [self._span(place, of_place) for place, of_place in places.items()]

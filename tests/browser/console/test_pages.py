@@ -327,7 +327,9 @@ def test_what_does_not_fire_is_not_calm_where_no_rules_run(client: httpx.Client,
 
 def test_an_overspent_budget_is_said_in_words(client: httpx.Client) -> None:
     text = client.get("/objectives/fraud/latency").text
-    assert "the error budget is overspent by 3" in text
+    said = re.search(r"the error budget is overspent by ([\d.]+)% of it", text)
+    assert said is not None
+    assert 3 < float(said[1]) < 10  # it goes on being spent while tests run
     assert ">already<" in text
 
 
