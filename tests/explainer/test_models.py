@@ -319,11 +319,12 @@ def test_a_server_that_is_slower_than_sampling_may_take_is_explained_by_what_it_
     assert found.standard_errors is not None
 
 
-def test_columns_that_a_library_does_not_take_are_said(tmp_path: Path) -> None:
-    file = tmp_path / "background.json"
-    file.write_text('[{"age": "old", "income": 1, "debt": 2}, {"age": "young", "income": 1, "debt": 2}]')
-    with pytest.raises(ModelError, match="the model does not answer the background: ValueError"):
-        explained_by(f"xgboost:{boosted(tmp_path)}", file)
+def test_columns_that_a_library_does_not_take_are_said(make_explainer: Any) -> None:
+    def model(rows: Rows) -> Any:
+        raise ValueError(f"no columns of {rows.shape[1]}")
+
+    with pytest.raises(ModelError, match="the model does not answer the background: ValueError: no columns of 3"):
+        make_explainer(model)
 
 
 def test_more_features_than_can_be_sampled_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
