@@ -26,6 +26,11 @@ from monitors.fairness.projection import Floats
 SPLIT = frozenset({"__name__", "attribute", "group", "predicted", "actual", "bin", "bound", "within"})
 """Labels that tell apart the counters of one target and version, which are reset together."""
 
+VERSION = frozenset({"model", "version"})
+"""Labels that tell apart the counters of one target."""
+
+Target = frozenset[tuple[str, str]]
+"""Labels of an exporter."""
 Version = tuple[str, str]
 """Model and version."""
 Cell = tuple[str, str, str, str]
@@ -166,18 +171,24 @@ def any_of(names: Sequence[str]) -> promql.Matcher:
 def counted(lines: Iterable[Line], window: Window, *, whole: bool = True) -> Mapping[Version, Mapping[Cell, Floats]]:
     """Increases by version, cell and block, those of several exporters added; sums of amounts are not `whole`."""
     by_version: dict[Version, list[Line]] = defaultdict(list)
+    seen: dict[Target, float] = {}
     for line in lines:
         by_version[line.labels["model"], line.labels["version"]].append(line)
+        seen[_target(line)] = min(seen.get(_target(line), math.inf), line.points[0][0])
     axis = Axis(start=window.start, step=window.block, size=window.size)
     counts: dict[Version, dict[Cell, Floats]] = {}
     for version, own in by_version.items():
         cells: dict[Cell, Floats] = defaultdict(lambda: np.zeros(window.size))
-        first = min(line.points[0][0] for line in own)
+        first = min(seen[_target(line)] for line in own)  # of any version: one that begins later begins at 0
         found = increments.count(own, {}, axis, split=SPLIT, was_scraping=partial(operator.lt, first), whole=whole)
         for labels, row in found.by_series.items():
             cells[_cell(dict(labels))] += row
         counts[version] = dict(cells)
     return counts
+
+
+def _target(line: Line) -> Target:
+    return frozenset(pair for pair in line.labels.items() if pair[0] not in SPLIT | VERSION)
 
 
 def _cell(labels: Mapping[str, str]) -> Cell:

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from midwatch import keyed_hash
+from midwatch.prometheus import Line
+from monitors.fairness.fetch import Window, counted
 from tests.canary.arms import Past, prometheus_with
 from tests.conftest import midwatch_here, platform_document
 
@@ -103,6 +105,22 @@ def _judge(
     file.write_text(yaml.safe_dump(platform_document(models=models, prometheus={"url": prometheus})))
     done = midwatch_here("fairness", "judge", "-f", file, "--end", END, "--json")
     return done, [one for window in json.loads(done.stdout)["windows"] for one in window["findings"]]
+
+
+def test_what_a_version_predicts_at_once_is_counted_where_its_exporter_was_there_before() -> None:
+    old = {"job": "j", "instance": "a:1", "model": "m", "version": "v1"}
+    window = Window(start=START, block=BLOCK, size=BLOCKS)
+    labels = {"attribute": "country", "group": "a", "predicted": "fine"}
+    points = [(START + place * BLOCK, 500.0) for place in range(BLOCKS + 1)]
+    lines = [
+        Line(labels=old | labels, points=points),
+        Line(labels=old | labels | {"version": "v2"}, points=points[40:]),
+        Line(labels=old | labels | {"version": "v3", "instance": "b:1"}, points=points[40:]),
+    ]
+    found = {
+        version: sum(row.sum() for row in cells.values()) for (_, version), cells in counted(lines, window).items()
+    }
+    assert found == {"v1": 0, "v2": 500, "v3": 0}, "v1 and v3 have a past that nobody knows"
 
 
 def test_groups_that_are_apart_are_unfair_over_a_restart_of_the_counters(prometheus: str, tmp_path: Path) -> None:

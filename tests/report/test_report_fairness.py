@@ -40,6 +40,9 @@ def month(promised: dict[str, str]) -> Past:
     for bound, value in (("low", 0.7), ("estimate", 0.75), ("high", 0.85)):
         gauge("ml_fairness_ratio", value, bound=bound)
         gauge("ml_fairness_group_rate", value / 2, group=OLD, bound=bound)
+    at_times = [float(one) for one in range(at(10, 20) + 600, at(10, 20) + 1800, 60)]
+    brief = {**promised, "version": "brief"}
+    past.add("ml_fairness_verdict", [(one, -1.0) for one in at_times], **brief)
     return past
 
 
@@ -63,10 +66,16 @@ def report(folder: Path, *words: object) -> Any:
     return midwatch_here("report", "fairness", "-f", folder / "platform.yaml", "--month", "2026-10", *words)
 
 
+def _first(done: Any) -> Any:
+    """What was said of the version that was judged by the hour."""
+    (rate,) = (one for one in json.loads(done.stdout)["rates"] if one["version"] == "v1")
+    return rate
+
+
 def test_a_promise_that_was_broken_for_hours_is_broken_in_the_month_with_the_hour(folder: Path) -> None:
     done = report(folder, "--json")
     assert done.returncode == 1, done.stderr
-    (rate,) = json.loads(done.stdout)["rates"]
+    rate = _first(done)
     assert (rate["verdict"], rate["owner"], rate["promised"]) == ("broken", "ml", 0.8)
     assert rate["broken_at"] == "2026-10-10T03:00:00Z"
     # An hour ends with the sample of its end, and the worst of it is the hour's.
@@ -74,23 +83,31 @@ def test_a_promise_that_was_broken_for_hours_is_broken_in_the_month_with_the_hou
     assert rate["hours"] == hours
 
 
+def test_a_version_that_was_judged_for_less_than_an_hour_is_told_too(folder: Path) -> None:
+    rates = json.loads(report(folder, "--json").stdout)["rates"]
+    (brief,) = (one for one in rates if one["version"] == "brief")
+    assert (brief["verdict"], brief["broken_at"]) == ("broken", "2026-10-10T21:00:00Z")
+    assert brief["hours"]["unfair"] == 1
+    assert "brief" in report(folder, "--html").stdout
+
+
 def test_what_was_not_judged_in_the_whole_month_is_named_and_not_kept(folder: Path) -> None:
     document = json.loads(report(folder, "--json").stdout)
     assert document["silent"] == [{"model": "fraud", "promise": "fairness age accuracy_parity difference 10%"}]
     page = report(folder, "--html").stdout
-    assert "Of 2 promised rates, 1 were shown broken, 0 were shown kept, and of 1 it is not known." in page
+    assert "Of 3 promised rates, 2 were shown broken, 0 were shown kept, and of 1 it is not known." in page
     assert "<li>fraud: fairness age accuracy_parity difference 10%</li>" in page
 
 
 def test_groups_have_their_names_for_who_has_the_key_and_hashes_for_others(folder: Path) -> None:
-    assert json.loads(report(folder, "--json").stdout)["rates"][0]["worst"]["below"] == "old"
+    assert _first(report(folder, "--json"))["worst"]["below"] == "old"
     text = report(folder).stdout
     assert "old has 75%" in " ".join(text.split())
     key = folder / "groups.key"
     key.rename(folder / "gone")
     try:
         done = report(folder, "--json")
-        assert json.loads(done.stdout)["rates"][0]["worst"]["below"] == OLD
+        assert _first(done)["worst"]["below"] == OLD
         assert "Groups are shown by their hashes" in report(folder, "--html").stdout
     finally:
         (folder / "gone").rename(key)

@@ -18,6 +18,7 @@ from midwatch.app.judged_fairness import Judged, Key, Names
 from midwatch.app.report.month import HOUR, Month
 from midwatch.html import numbers
 from midwatch.prometheus import Client, Line
+from midwatch.promql import Expr
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.model import Model, Platform
 
@@ -119,16 +120,25 @@ def read(
     }
     answers = {name: client.query(expr, at=month.last) for name, expr in newest.items()}
     last = {one.key: one for one in judged_fairness.read(answers, known)}
-    hour = HOUR - STEP  # with the looks at both of its ends
-    worst = promql.over_time("min_over_time", expressions[judged_fairness.VERDICT], hour, step=STEP)
-    lately = promql.over_time("max_over_time", expressions[judged_fairness.LATELY], hour, step=STEP)
-    by_hour = {expr: _by_hour(client, str(expr), month) for expr in (str(worst), str(lately))}
+
+    def worst_of(seconds: float) -> tuple[Expr, Expr]:
+        seconds = max(STEP, seconds - STEP)  # with the looks at both of its ends
+        return (
+            promql.over_time("min_over_time", expressions[judged_fairness.VERDICT], seconds, step=STEP),
+            promql.over_time("max_over_time", expressions[judged_fairness.LATELY], seconds, step=STEP),
+        )
+
+    looked, looked_last = worst_of(HOUR), worst_of(month.seconds % HOUR)
+    worst, lately = (
+        _by_hour(client, str(hourly), str(rest), month) for hourly, rest in zip(looked, looked_last, strict=True)
+    )
+    last = {key: _judged(key, worst.get(key, {}), lately.get(key, {})) for key in {**worst, **lately}} | last
     owners = {model.name: model.owner for model in platform.models}
     rates = tuple(
         Rate(
             owner=owners.get(one.model, ""),
             last=one,
-            watched=_watched(by_hour[str(worst)].get(key, {}), by_hour[str(lately)].get(key, {}), month),
+            watched=_watched(worst.get(key, {}), lately.get(key, {}), month),
         )
         for key, one in last.items()
     )
@@ -146,22 +156,45 @@ def read(
             if (model.name, *promise.key) not in said
         ),
         names=known,
-        queries=(*map(str, newest.values()), str(worst), str(lately)),
+        queries=(*map(str, newest.values()), *map(str, looked)),
     )
 
 
-def _by_hour(client: Client, expr: str, month: Month) -> dict[Key, dict[float, float]]:
-    """Values by the end of their hour."""
-    lines: list[Line] = client.query_range(expr, start=month.first + HOUR, end=month.last, step=HOUR)
-    labels = metrics.FAIRNESS_PROMISE
-    return {tuple(line.labels.get(name, "") for name in labels): dict(line.points) for line in lines}
+def _by_hour(client: Client, hourly: str, rest: str, month: Month) -> dict[Key, dict[float, float]]:
+    """Values by the end of their hour; of an hour that is not over, what the second question says of it till now."""
+    lines: list[Line] = []
+    if month.seconds >= HOUR:
+        lines = client.query_range(hourly, start=month.first + HOUR, end=month.last, step=HOUR)
+    found = {_key(line.labels): dict(line.points) for line in lines}
+    for sample in client.query(rest, at=month.last) if month.seconds % HOUR else ():
+        found.setdefault(_key(sample.labels), {})[month.last] = sample.value
+    return found
+
+
+def _key(labels: Mapping[str, str]) -> Key:
+    return tuple(labels.get(name, "") for name in metrics.FAIRNESS_PROMISE)
+
+
+def _judged(key: Key, worst: Mapping[float, float], lately: Mapping[float, float]) -> Judged:
+    """What was said in the last hour that says anything of a version that no look at a full hour has seen."""
+    model, version, attribute, measure, rate, limit = key
+    return Judged(
+        model=model,
+        version=version,
+        attribute=attribute,
+        measure=measure,
+        rate=rate,
+        limit=limit,
+        verdict=worst[max(worst)] if worst else None,
+        is_lately=bool(lately) and lately[max(lately)] > 0,
+    )
 
 
 def _watched(worst: Mapping[float, float], lately: Mapping[float, float], month: Month) -> Watched:
     said = list(worst.values())
     broken = [at for at, value in worst.items() if value < 0] + [at for at, value in lately.items() if value > 0]
     return Watched(
-        hours=math.floor(month.seconds / HOUR),
+        hours=math.ceil(month.seconds / HOUR),
         fair=sum(value > 0 for value in said),
         unknown=sum(value == 0 for value in said),
         unfair=sum(value < 0 for value in said),
@@ -264,7 +297,7 @@ def rows(report: FairnessReport) -> list[list[str]]:
             one.verdict,
             one.last.worst or "not known",
             numbers.number(one.last.smallest, "count"),
-            "none" if not one.last.unlabelled else numbers.number(one.last.unlabelled, "ratio"),
+            "none" if one.last.groups and not one.last.unlabelled else numbers.number(one.last.unlabelled, "ratio"),
         ]
         for one in report.rates
     ]
