@@ -211,7 +211,7 @@ class Planes:
     def start_alertmanager(self, where: str) -> None:
         folder = self._folder / where / "alertmanager"
         command = [programs.path_of("alertmanager"), f"--config.file={folder / 'alertmanager.yml'}"]
-        command += [f"--storage.path={folder / 'data'}", f"@{folder / 'cluster.args'}", "--cluster.peer-timeout=3s"]
+        command += [f"--storage.path={folder / 'data'}", f"@{folder / 'cluster.args'}"]
         command += [f"--cluster.advertise-address={self.address('gossip', where)}"]
         self._start("alertmanager", where, [*command, f"--web.listen-address={self.address('alertmanager', where)}"])
 
