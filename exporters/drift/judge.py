@@ -243,7 +243,8 @@ class Judge:
     @property
     def waiting_seconds(self) -> float:
         """Seconds since no window waited that has ended: 0 when none does."""
-        return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
+        since = self._waiting_since  # a scrape reads it beside who judges
+        return 0.0 if since is None else time.monotonic() - since
 
     def close(self, now: float, until: float = math.inf) -> bool:
         """Judge windows that have ended, the oldest first, and forget old verdicts; whether there was either.

@@ -37,6 +37,17 @@ class StreamError(MidwatchError):
     """The query has ended with an error."""
 
 
+class SlowStartError(StreamError):
+    """A worker that lists files took longer to start than Spark's ten seconds, which cannot be set.
+
+    On a busy machine Python takes as long; the query may be started again.
+    """
+
+
+STARTS, _SLOW_START = 5, "Python worker failed to connect back"
+"""How often a query is worth a start, and what Spark says of a worker that took too long."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Counted:
     """What is counted, and how: the exporter's settings and models, and the parts of the ids."""
@@ -130,13 +141,17 @@ class Query:
         return rows
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Whether the query has ended, after so many seconds at most; StreamError when an error has ended it."""
+        """Whether the query has ended, after so many seconds at most.
+
+        Raises what ended it: SlowStartError when it may be started again, StreamError for another error of Spark's.
+        """
         try:
             return bool(self._query.awaitTermination() if seconds is None else self._query.awaitTermination(seconds))
         except PySparkException as error:
             if self.error is not None:
                 raise self.error from error
-            raise StreamError(f"the query has ended: {reason(error)}") from error
+            kind = SlowStartError if _SLOW_START in str(error) else StreamError
+            raise kind(f"the query has ended: {reason(error)}{_advice(str(error))}") from error
 
     def stop(self) -> None:
         """End the query; a batch that is under way is done again by the next one."""
@@ -160,6 +175,20 @@ class Query:
         return samples + [
             (metrics.STREAM_BEHIND, {"source": source}, float(records)) for source, records in behind(progress).items()
         ]
+
+
+_NO_TOPIC = "UnknownTopicOrPartition"
+"""How Kafka's client calls a topic that is not there, without its name."""
+
+
+def _advice(text: str) -> str:
+    """What to do about an error of Spark's that does not say so."""
+    if _NO_TOPIC not in text:
+        return ""
+    return (
+        "; a topic of stream.kafka.topics is not there: create it, or correct its name; if it was deleted, what was "
+        "not read is lost, and a new checkpoint and a new file of counts are needed"
+    )
 
 
 def _rows(frame: Any) -> Rows:

@@ -14,6 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
+from py4j.protocol import Py4JError
+
 import midwatch
 from exporters import collector, otlp
 from exporters.events import private_files
@@ -23,7 +25,7 @@ from exporters.stream.drift.judging import Judging
 from exporters.stream.fold import Fold
 from exporters.stream.folding import Folding
 from exporters.stream.ledger import Ledger
-from exporters.stream.query import Counted, Query, StreamError
+from exporters.stream.query import Counted, Query, SlowStartError
 from exporters.stream.session import Machine
 from midwatch import content_encoding, exposition, http_access, http_server, http_service, metrics
 from midwatch.errors import MidwatchError
@@ -36,10 +38,6 @@ LOOK_EVERY = 1.0
 
 GRACE = 10.0
 """Seconds that a record may take to Kafka: so far behind the clock, time passes while nothing comes."""
-
-STARTS, SLOW_START = 5, "Python worker failed to connect back"
-"""How often the query is started, and what Spark says when a worker that lists files took longer than its ten seconds,
-which cannot be set: on a busy machine Python takes as long to start."""
 
 _log = logging.getLogger(__name__)
 
@@ -120,6 +118,11 @@ class Service:
         def stream(asked: threading.Event) -> None:
             try:
                 self._stream(asked)
+            except (Py4JError, OSError) as error:
+                if asked.is_set():  # who stops all processes of a service ends Java at the same time
+                    _log.warning("Spark had ended before the driver could end it; what is not counted is read again")
+                else:
+                    self.error = error
             except BaseException as error:
                 self.error = error
             finally:
@@ -150,15 +153,15 @@ class Service:
         with session.session(options.machine, options.stream.partitions, inputs.settings(options.stream)) as spark:
             records = inputs.records(spark, options.stream, options.base, state, options.properties)
             every = None if options.once else options.stream.every
-            for attempt in range(1, STARTS + 1):
+            for attempt in range(1, query.STARTS + 1):
                 try:
                     self.query.start(query.found(records, counted), options.checkpoint, every)
                     _log.info("counting", extra={"checkpoint": options.checkpoint})
                     while not asked.is_set() and not self.query.wait(LOOK_EVERY):
                         self._let_time_pass()
                     return
-                except StreamError as error:
-                    if attempt == STARTS or SLOW_START not in str(error):
+                except SlowStartError:
+                    if attempt == query.STARTS:
                         raise
                     _log.warning("a worker of Spark took too long to start, and the query is started again")
                 finally:

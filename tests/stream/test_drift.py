@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -219,6 +220,16 @@ def test_verdicts_that_cannot_be_kept_are_not_said_and_the_judge_fails(file: Pat
     judging.turn(until + 120)
     judging = streams_judge(file, sink)
     assert [name for name, _, _ in said_by(judging) if name == "ml_drift_windows_total"]
+
+
+def test_a_scrape_waits_for_no_batch(file: Path) -> None:
+    sink = Sink()
+    judging = streams_judge(file, sink)
+    events, until = batches()[0]
+    run(judging, sink, events[:300], 0, until)
+    before = said_by(judging)
+    with ThreadPoolExecutor(1) as pool, judging.batch(Frame(found(judging, events[300:], 300))):
+        assert pool.submit(said_by, judging).result(timeout=60) == before
 
 
 def up(judging: Judging) -> float:

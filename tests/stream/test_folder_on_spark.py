@@ -17,7 +17,7 @@ from exporters.stream.drift.judging import Judging
 from exporters.stream.fold import Fold
 from exporters.stream.folding import Folding
 from exporters.stream.ledger import Ledger
-from exporters.stream.query import Counted, Query
+from exporters.stream.query import Counted, Query, SlowStartError
 from exporters.stream.sources import folder as folder_source
 from exporters.stream.sources.folder import Folder
 from midwatch.client.events import Prediction
@@ -48,8 +48,14 @@ class Running:
         self.checkpoint = str(state / "checkpoint")
 
     def all_that_is_there(self) -> None:
-        self.query.start(self.found, self.checkpoint, None)
-        self.query.wait()
+        for attempt in range(1, query.STARTS + 1):
+            try:
+                self.query.start(self.found, self.checkpoint, None)
+                self.query.wait()
+                return
+            except SlowStartError:  # on a busy machine
+                if attempt == query.STARTS:
+                    raise
 
 
 @contextmanager

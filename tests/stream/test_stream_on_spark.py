@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
+import signal
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from pyspark.errors import PySparkException
 
 from exporters.stream import ledger as ledger_of
-from exporters.stream import query
+from exporters.stream import query, service
 from exporters.stream.fold import Fold
 from exporters.stream.folding import Folding
 from exporters.stream.ledger import Ledger, LedgerError
 from exporters.stream.parcels import FINDINGS
 from exporters.stream.query import Counted, Query, StreamError
+from exporters.stream.session import Machine
 from exporters.stream.sources import kafka as kafka_source
-from midwatch.spec.stream import KafkaTopics
+from midwatch.spec.stream import KafkaTopics, Stream
 from tests.stream.conftest import Topics
 from tests.stream.test_same_answer import Pipeline, batches
 from tests.stream.traffic import START, World, counted_by_the_exporter, lines, traffic, world
@@ -176,6 +181,54 @@ def test_counts_that_cannot_be_written_end_the_stream_with_what_is_wrong(tmp_pat
     folding.advance(1.0)
     folding.stop()
     assert isinstance(folding.error, LedgerError)
+
+
+class Ended:
+    """A query of Spark that an error has ended."""
+
+    id = "query-1"
+
+    def awaitTermination(self) -> None:  # noqa: N802 - Spark's name
+        raise PySparkException("STREAM_FAILED\n: org.apache.kafka.common.errors.UnknownTopicOrPartitionException: no")
+
+
+def test_a_topic_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
+    given, ledger = world(tmp_path), Ledger(tmp_path / "ledger.db")
+    stream = Query(ledger, Folding(Fold(given.settings, given.models), ledger))
+    stream.begun(Ended())
+    with pytest.raises(StreamError, match=r"a topic of stream.kafka.topics is not there: create it"):
+        stream.wait()
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_driver_whose_java_is_stopped_with_it_ends_as_asked(tmp_path: Path, make_platform, is_asked: bool) -> None:
+    given = world(tmp_path)
+    counted = Counted(settings=given.settings, models=given.models, privacy=None, buckets=1)
+    made = service.Service(
+        service.Options(
+            platform=make_platform(),
+            base=tmp_path,
+            stream=Stream(kafka=KafkaTopics(servers=["k:1"], topics=["t"])),
+            counted=counted,
+            machine=Machine(),
+            properties={},
+            checkpoint=str(tmp_path / "checkpoint"),
+            ledger=tmp_path / "state" / "counts.db",
+            host="127.0.0.1",
+            port=0,
+        )
+    )
+
+    def loses_java(asked: threading.Event) -> None:
+        if is_asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            asked.wait()
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    made._stream = loses_java  # type: ignore[method-assign]
+    with nullcontext() if is_asked else pytest.raises(ConnectionRefusedError):
+        asyncio.run(made.run(lambda _: None))
+    os.close(ledger_of.lock(made.ledger.path))  # nobody has it any more
 
 
 def test_a_batch_that_is_run_again_changes_nothing(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ class Judging:
         self._judge = Judge(self._platform, self._base, self._folder, models, saved, of_version)
         self._told = published.Told()
         self._say()
+        self._publish()
 
     # A batch -----------------------------------------------------------------------------------------------------
 
@@ -98,6 +99,7 @@ class Judging:
                 raise
             self._kept.written()
             self._say()
+            self._publish()
 
     def _take(self, frame: Any) -> None:
         seen = [
@@ -145,6 +147,7 @@ class Judging:
                 has_judged = True
             if has_judged:
                 self._write()
+            self._publish()
             return has_judged
 
     def _write(self) -> None:
@@ -173,15 +176,16 @@ class Judging:
         for line in self._judge.board.changes():
             self._told.take(_decode_part(line))
 
+    def _publish(self) -> None:
+        self._samples: list[Sample] = [
+            (metrics.DRIFT_WORKER_UP, {}, float(not self._judge.is_failing)),
+            (metrics.DRIFT_LEFT_OUT, {}, float(self._judge.board.left_out)),
+            *chain.from_iterable(self._told.samples.values()),
+        ]
+
     def samples(self) -> list[Sample]:
-        """What is said of the windows, and whether they are judged."""
-        with self._lock:
-            return [
-                (metrics.DRIFT_WORKER_UP, {}, float(not self._judge.is_failing)),
-                (metrics.DRIFT_WORKER_BEHIND, {}, self._judge.waiting_seconds),
-                (metrics.DRIFT_LEFT_OUT, {}, float(self._judge.board.left_out)),
-                *chain.from_iterable(self._told.samples.values()),
-            ]
+        """What is said of the windows, and whether they are judged, as it was last: a scrape waits for no batch."""
+        return [(metrics.DRIFT_WORKER_BEHIND, {}, self._judge.waiting_seconds), *self._samples]
 
 
 def _ranks(seen: list[Seen], tasks: Mapping[Version, Task]) -> dict[tuple[int, str, str], bytes]:
