@@ -66,10 +66,14 @@ class Outcome(Enum):
 
 
 class Polled(NamedTuple):
-    """Records that were read; `is_lost` says that a position is no longer in the log."""
+    """Records that were read; `is_lost` says that a position is no longer in the log.
+
+    `ends` are offsets at which the log ended behind them; markers of transactions stand before those.
+    """
 
     records: Sequence[Record]
     is_lost: bool = False
+    ends: Mapping[Place, int] = {}
 
 
 def settings_of(kafka: spec.Kafka, folder: Path) -> dict[str, Any]:
@@ -128,6 +132,7 @@ class Group:
                 "isolation.level": "read_committed",
                 "queued.max.messages.kbytes": QUEUED_KILOBYTES,
                 "fetch.wait.max.ms": 100,
+                "enable.partition.eof": True,
                 "topic.metadata.refresh.interval.ms": 30_000,
             }
         )
@@ -333,16 +338,10 @@ class Reader:
         if stopped := [TopicPartition(*place) for place in others]:
             self._consumer.pause(stopped)
 
-    def poll(self, most: int, seconds: float) -> tuple[Sequence[Record], dict[Place, int]]:
+    def poll(self, most: int, seconds: float) -> tuple[Sequence[Record], Mapping[Place, int]]:
         """Records, and the ends of the log that were reached. KafkaUnavailableError for any other trouble."""
-        messages = self._consumer.consume(most, seconds)
-        ends: dict[Place, int] = {}
-        for message in messages:
-            error = message.error()
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                place = _place(message)
-                ends[place] = message.offset() or 0
-        return _polled(messages).records, ends
+        polled = _polled(self._consumer.consume(most, seconds))
+        return polled.records, polled.ends
 
     def close(self) -> None:
         """Read no more."""
@@ -351,6 +350,7 @@ class Reader:
 
 def _polled(messages: Sequence[Message]) -> Polled:
     records = []
+    ends: dict[Place, int] = {}
     is_lost = False
     for message in messages:
         error = message.error()
@@ -360,9 +360,11 @@ def _polled(messages: Sequence[Message]) -> Polled:
             is_lost = True
         elif error.code() in _FENCED:
             raise FencedError(f"another process has the name of this member, give each its own: {error.str()}")
-        elif error.code() != KafkaError._PARTITION_EOF:
+        elif error.code() == KafkaError._PARTITION_EOF:
+            ends[_place(message)] = message.offset() or 0
+        else:
             _log.warning("Kafka: %s", error)
-    return Polled(records, is_lost)
+    return Polled(records, is_lost, ends)
 
 
 def _record(message: Message) -> Record:

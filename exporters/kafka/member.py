@@ -97,6 +97,8 @@ class Member:
         self._looked_at = 0.0
         self._newest: dict[Place, float] = {}
         self._bounds: dict[Place, Bounds] = {}
+        self._ends: dict[Place, int] = {}
+        self._doubted: set[str] = set()
         self.stopping = threading.Event()
         self.commits: Counter[str] = Counter()
         self.records = 0
@@ -148,6 +150,7 @@ class Member:
             is_lost = polled.is_lost
             if self._epoch is self._group.epoch:
                 self._count_all(polled.records)
+                self._ends.update(polled.ends)
         else:
             self._group.poll(MOST_RECORDS, POLL_SECONDS)
         if self._group.epoch is None:
@@ -223,6 +226,7 @@ class Member:
         self._epoch = epoch
         self._rebuilds = []
         self._newest.clear()
+        self._ends.clear()
         self._begin_rebuilds([one for one in unknown if one.counted])
         self._begin_anew([one for one in unknown if not one.counted])
         for one in plans:
@@ -335,10 +339,12 @@ class Member:
         """Count some records exactly once; False when that could not be done, or is not known yet."""
         places: dict[Place, list[Record]] = {}
         numbers: dict[int, list[Record]] = {}
-        for record in records:
-            place = record.topic, record.partition
-            if record.offset < self._store.state.offsets[place]:
+        now = self._wall()
+        for read in records:
+            place = read.topic, read.partition
+            if read.offset < self._store.state.offsets[place]:
                 continue
+            record = self._believed(read, now)
             places.setdefault(place, []).append(record)
             numbers.setdefault(record.partition, []).append(record)
         if not places:
@@ -354,6 +360,17 @@ class Member:
             self.records += len(records)
             self._newest.update({place: of_place[-1].time for place, of_place in places.items()})
         return is_taken
+
+    def _believed(self, record: Record, now: float) -> Record:
+        """The record; one of a time that no clock can have had comes now, or it would end all that waits."""
+        ahead = record.time - now
+        if ahead <= self._settings.exporter.future:
+            return record
+        if record.topic not in self._doubted:
+            self._doubted.add(record.topic)
+            where = f"{record.topic}[{record.partition}] at {record.offset}"
+            _log.warning("%s has a timestamp %.0f s in the future: it is not believed", where, ahead)
+        return record._replace(time=now)
 
     def _add_results(self, offers: Sequence[offering.Offered]) -> None:
         for offered in offers:
@@ -429,7 +446,8 @@ class Member:
     def _behind(self, place: Place, now: float) -> Behind:
         found = self._group.fetched_bounds(place) or self._bounds.get(place)
         counted = self._store.state.offsets[place]
-        records = 0 if found is None else max(0, found.high - counted)
+        read = max(counted, self._ends.get(place, 0))  # what is behind the last record may be no record
+        records = 0 if found is None else max(0, found.high - read)
         since = self._newest.get(place, self._store.state.partitions[place[1]].time)
         return Behind(records=records, seconds=max(0.0, now - since) if records and since else 0.0)
 

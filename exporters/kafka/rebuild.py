@@ -7,6 +7,7 @@ and which ids are known.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -55,9 +56,17 @@ class Rebuild:
         for record in records:
             place = record.topic, record.partition
             if record.offset < self.ends[place]:
-                self._held[place].append(record)
+                self._held[place].append(self._believed(record))
             self._next[place] = record.offset + 1
         self._apply(self._in_order())
+
+    def _believed(self, record: Record) -> Record:
+        """The record; one that is later than all that was counted was not believed, and moved no clock."""
+        claim = self.takeover.claim
+        if claim is None or math.floor(record.time) <= claim.time:
+            return record
+        held = self._held[record.topic, record.partition]
+        return record._replace(time=held[-1].time if held else self.state.time)
 
     def skip_to(self, place: Place, offset: int) -> None:
         """Say up to where a place has been read: the last offsets before the end may have no records."""

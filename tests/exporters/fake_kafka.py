@@ -69,6 +69,15 @@ class Broker:
             if numbers is not None:
                 group.given(self.generation, frozenset((topic, number) for topic in self.topics for number in numbers))
 
+    def mark(self, place: Place) -> None:
+        """Write what a producer's transaction ends with: an offset that no record has."""
+        self.nexts[place] += 1
+
+    @property
+    def newest(self) -> float:
+        """Time of the last record that came anywhere."""
+        return max((log[-1].time for log in self.logs.values() if log), default=0.0)
+
     def records(self, place: Place, begin: int) -> list[Record]:
         return [record for record in self.logs[place] if record.offset >= begin]
 
@@ -115,7 +124,8 @@ class Group:
                 found += taken
                 if taken:
                     self._positions[place] = taken[-1].offset + 1
-        return Polled(found, is_lost)
+        ends = {place: self._broker.nexts[place] for place in self._positions if place not in self._paused}
+        return Polled(found, is_lost, ends if len(found) < min(most, self.most) else {})
 
     def bounds(self, place: Place) -> Bounds:
         self._answer()
@@ -183,7 +193,10 @@ class Reader:
 
 
 class Running:
-    """A member in this process. `kill` leaves its state as kill -9 does; `restart` opens it again."""
+    """A member in this process. `kill` leaves its state as kill -9 does; `restart` opens it again.
+
+    `wall` is its clock; 0 is one that shows when the last record came.
+    """
 
     def __init__(self, broker: Broker, folder: Path, settings: model.Exporter, models: Sequence[model.Model]) -> None:
         self._broker, self._folder, self._settings, self._models = broker, folder, settings, models
@@ -211,7 +224,7 @@ class Running:
             self.group,  # type: ignore[arg-type]
             lambda: Reader(self._broker),  # type: ignore[arg-type,return-value]
             lambda function: function(),
-            wall=lambda: self.wall,
+            wall=lambda: self.wall or self._broker.newest,
         )
         self.ingest = ingest
 

@@ -386,6 +386,37 @@ def test_a_quiet_partition_settles_what_is_old_enough_and_the_next_member_does_n
     assert total(one, two)["expired",] == 1
 
 
+@pytest.mark.parametrize("time", [NOW * 1000, NOW + 7200.0], ids=["in microseconds", "two hours ahead"])
+def test_a_timestamp_that_no_clock_can_have_had_ends_nothing_that_waits(
+    one: Running, broker: Broker, tmp_path: Path, time: float
+) -> None:
+    one.wall = NOW + 2
+    broker.send(TOPIC, 1, time, prediction("c", NOW + 2))
+    broker.send(TOPIC, 1, NOW + 3, prediction("d", NOW + 3))
+    broker.send(TOPIC, 1, NOW + 3, label("b", NOW + 3))
+    one.work()
+    two = running(broker, tmp_path / "two")
+    broker.give({"two": [0, 1]})
+    two.wall = NOW + 4
+    broker.send(TOPIC, 1, NOW + 4, label("c", NOW + 4))
+    two.work()
+    found = total(one) + total(two)
+    assert (found["predicted", "yes"], found["outcome", "yes", "yes"], found["expired",]) == (4, 3, 0)
+    assert total(two)["waiting",] == 1  # d
+    assert not one.ingest.results
+    assert not two.ingest.results
+
+
+def test_the_end_of_a_transaction_is_no_record_that_waits_to_be_counted(one: Running, broker: Broker) -> None:
+    broker.mark((TOPIC, 1))
+    one.wall = NOW + 2
+    one.step()
+    assert {place: behind.records for place, behind in one.member.behind.items()} == {(TOPIC, 0): 0, (TOPIC, 1): 0}
+    one.wall = NOW + 400
+    one.step()
+    assert total(one)["unlabelled",] == 1  # a partition in which nothing comes is settled by the clock
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_members_that_take_turns_add_up_to_one_that_counted_all(seed: int, tmp_path: Path) -> None:
     source, folder = random.Random(seed), tmp_path
