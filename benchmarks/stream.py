@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -189,6 +189,14 @@ class _Driver:
             found[sample.name] = found.get(sample.name, 0) + sample.value
         return found
 
+    def wait(self, holds: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+        """What it says once that holds; RuntimeError when it has ended."""
+        while not holds(samples := self.samples()):
+            if self.process.poll() is not None:
+                raise RuntimeError("the driver ended by itself")
+            time.sleep(0.1)
+        return samples
+
     def kill(self) -> None:
         """The driver, Spark and its workers."""
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -217,8 +225,7 @@ def _bytes_waiting(folder: Path, servers: str, most: int) -> float:
     driver = _Driver(folder / "cores-2", servers, cores=2, most=most, once=False)
     _send_more(servers, "request-waits")
     try:
-        while not (samples := driver.samples()).get("midwatch_stream_state_bytes"):
-            time.sleep(0.5)
+        samples = driver.wait(lambda samples: samples.get("midwatch_stream_state_bytes", 0) > 0)
         return samples["midwatch_stream_state_bytes"] / samples["midwatch_stream_waiting_entries"]
     finally:
         driver.kill()
@@ -243,13 +250,12 @@ def _killed(folder: Path, servers: str, kills: int, count: int) -> tuple[float, 
         sent += count
         if number == kills:
             break
-        while driver.samples().get("midwatch_stream_records_total", 0) < sent - count * one.random():
-            time.sleep(0.1)
+        least = sent - count * one.random()
+        driver.wait(lambda samples, least=least: samples.get("midwatch_stream_records_total", 0) >= least)
         time.sleep(one.random())
         driver.kill()
         again = max(again, _done_again(place))
-    while (counted := driver.samples()).get("midwatch_stream_records_total", 0) < sent:
-        time.sleep(0.1)
+    counted = driver.wait(lambda samples: samples.get("midwatch_stream_records_total", 0) >= sent)
     driver.kill()
     requests = counted["ml_requests_total"]
     return max(0.0, sent - requests), max(0.0, requests - sent), float(again)

@@ -535,7 +535,8 @@ _HEADS: dict[int, bytes] = {
 
 def _head(status: int, length: int, content_type: str, keep_alive: bool, headers: str = "") -> bytes:
     connection = "" if keep_alive else "connection: close\r\n"
-    retry = "retry-after: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
+    is_told = status != HTTPStatus.SERVICE_UNAVAILABLE or "retry-after:" in headers
+    retry = "" if is_told else "retry-after: 1\r\n"
     return (
         _HEADS[status]
         + (f"content-type: {content_type}\r\ncontent-length: {length}\r\n{connection}{retry}{headers}\r\n").encode()

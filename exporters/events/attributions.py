@@ -13,9 +13,6 @@ import msgspec
 
 from midwatch import metrics
 
-MOST = 1e15
-"""Greatest amount of an attribution: sums of squares of a billion of them are still numbers."""
-
 
 class Attribution(msgspec.Struct, array_like=True, gc=False):
     """A feature: sums of what it added, of what it took away (as a positive number), and of squares; places by bucket.

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exporters.events.attributions import MOST
 from exporters.events.reasons import Reason
-from midwatch.client.events import Event, Label, Prediction, Value
+from midwatch.client.events import (
+    MAX_ATTRIBUTED,
+    MAX_ATTRIBUTIONS,
+    MOST_ATTRIBUTION,
+    Event,
+    Label,
+    Prediction,
+    Value,
+)
 
 LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 """MessagePack has integers of 64 bits, with or without a sign."""
 
 MAX_NAME = 200
 """Characters of the name of a group or a feature and of a trace id, as of ids, models and versions."""
-
-MAX_ATTRIBUTIONS = 10_000
-"""Attributions of an event: no model that explains each feature has more."""
 
 MAX_GROUP_TEXT = 1000
 """Characters of a group's value; a label of a metric shows 64 bytes at most."""
@@ -63,10 +67,11 @@ def _attributions_problem(attributions: Mapping[str, float]) -> Problem | None:
     if len(attributions) > MAX_ATTRIBUTIONS:
         return Reason.TOO_LARGE, f"{len(attributions)} attributions; at most {MAX_ATTRIBUTIONS} are taken"
     for name, amount in attributions.items():
-        if len(name) > MAX_NAME:
-            return _too_long("a name in attributions", name, MAX_NAME)
-        if not abs(amount) <= MOST:
-            return Reason.INVALID, f"attributions.{name} is {amount:g}; it has to be between -{MOST:g} and {MOST:g}"
+        if len(name) > MAX_ATTRIBUTED:
+            return _too_long("a name in attributions", name, MAX_ATTRIBUTED)
+        if not abs(amount) <= MOST_ATTRIBUTION:
+            limits = f"between -{MOST_ATTRIBUTION:g} and {MOST_ATTRIBUTION:g}"
+            return Reason.INVALID, f"attributions.{name} is {amount:g}; it has to be {limits}"
     return None
 
 

@@ -67,9 +67,13 @@ class Outcomes(msgspec.Struct):
         return {predicted: sum(actuals.values()) for predicted, actuals in self.pairs.items()}
 
 
+ROUNDING = 1e-12
+"""Of a score times a number of bins: 0.58 times 50 is a little below 29."""
+
+
 def bin_of(score: float, bins: int = metrics.CALIBRATION_BINS) -> int:
-    """Score bin, from 0."""
-    return min(int(score * bins), bins - 1)
+    """Score bin, from 0; a score that is written as an edge is in the bin that begins there, however it is rounded."""
+    return min(int(score * bins + ROUNDING), bins - 1)
 
 
 def score_into(cell: list[float], outcome: Outcome) -> None:

@@ -7,6 +7,8 @@ checkpoint everything would be counted again, or what waits would be lost, so it
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import time
 import uuid
@@ -43,10 +45,34 @@ CREATE TABLE pieces (name BLOB PRIMARY KEY, value BLOB NOT NULL);
 """
 
 _pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(int).decode
 
 
 class LedgerError(MidwatchError):
     """The ledger cannot be used, or it is not that of the checkpoint."""
+
+
+def lock(path: Path) -> int:
+    """Take the folder of a ledger for this process, until the descriptor is closed; LedgerError when another has it.
+
+    A second driver would keep counters that lack the first one's batches, and both write what else lies there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise LedgerError(f"{path}: the counts cannot be kept there: {error}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if not isinstance(error, BlockingIOError):
+            raise LedgerError(f"{path.parent}: it cannot be locked: {error.strerror or error}") from error
+        raise LedgerError(
+            f"{path.parent} is in use by another driver: stop it first, or give each stream a --sink in a folder of "
+            f"its own"
+        ) from error
+    return handle
 
 
 class Ledger:
@@ -62,17 +88,20 @@ class Ledger:
             private_files.close_to_others(path)
             with self._connected() as connection:
                 self._prepare(connection)
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             raise LedgerError(f"{path}: the counts cannot be kept there: {error}") from error
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose changes are durable together, or not at all."""
-        with closing(sqlite3.connect(self.path, timeout=60.0)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            with connection:
-                yield connection
+        """A connection whose changes are durable together, or not at all; LedgerError when they cannot be."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60.0)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                with connection:
+                    yield connection
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self.path}: the counts cannot be kept there: {error}") from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         (form,) = connection.execute("PRAGMA user_version").fetchone()
@@ -150,8 +179,16 @@ class Ledger:
     # Counters ----------------------------------------------------------------------------------------------------
 
     def keep(self, upto: int, values: Mapping[str, bytes]) -> None:
-        """Keep counters that include every batch up to one; what those found is not needed any more."""
+        """Keep counters that include every batch up to one; what those found is not needed any more.
+
+        LedgerError when later ones are kept: their batches are not to be had any more.
+        """
         with self._connected() as connection:
+            known = connection.execute("SELECT value FROM kept WHERE name = 'upto'").fetchone()
+            if known is not None and _unpack(known[0]) > upto:
+                raise LedgerError(
+                    f"{self.path} has counters of later batches: another driver uses it; stop one of them"
+                )
             connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", list(values.items()))
             connection.execute("INSERT OR REPLACE INTO kept VALUES ('upto', ?)", (_pack(upto),))
             connection.execute("DELETE FROM found WHERE batch <= ?", (upto,))
@@ -161,7 +198,7 @@ class Ledger:
         """The last batch that the kept counters include (-1 without any), and those counters by name."""
         with self._connected() as connection:
             values = dict(connection.execute("SELECT name, value FROM kept").fetchall())
-        upto = msgspec.msgpack.decode(values["upto"], type=int) if "upto" in values else -1
+        upto = _unpack(values["upto"]) if "upto" in values else -1
         return upto, {name: values[name] for name in names if name in values}
 
     # What others keep --------------------------------------------------------------------------------------------
@@ -173,11 +210,8 @@ class Ledger:
 
     def write(self, pieces: Pieces) -> None:
         """Change pieces in a transaction of their own; LedgerError when that cannot be done."""
-        try:
-            with self._connected() as connection:
-                _write(connection, pieces)
-        except sqlite3.Error as error:
-            raise LedgerError(f"{self.path}: {error}") from error
+        with self._connected() as connection:
+            _write(connection, pieces)
 
 
 def _write(connection: sqlite3.Connection, pieces: Pieces) -> None:

@@ -48,13 +48,18 @@ class Counted:
     followers: Sequence[Follower] = ()
 
 
+_NOT_AHEAD = ("* EXCEPT (arrived)", "least(arrived, unix_millis(current_timestamp())) AS arrived")
+"""A record arrives no later than its batch begins, whatever its producer's clock says: from a time that is ahead,
+everything that waits would be given up. The time of a batch is in the checkpoint, the same when it is run again."""
+
+
 def found(records: Any, counted: Counted) -> Any:
     """What the buckets find of a frame of records: columns of `parcels.FOUND_SCHEMA`."""
     decoding = Decoding(
         settings=counted.settings, models=counted.models, privacy=counted.privacy, buckets=counted.buckets
     )
     kept = KeptBuckets(counted.settings, counted.models, counted.buckets, counted.followers)
-    decoded = records.mapInArrow(decoding, PARCEL_SCHEMA)
+    decoded = records.selectExpr(*_NOT_AHEAD).mapInArrow(decoding, PARCEL_SCHEMA)
     return decoded.groupBy("bucket").transformWithState(kept, FOUND_SCHEMA, "Append", "None")
 
 

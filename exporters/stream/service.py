@@ -17,7 +17,7 @@ from typing import Protocol
 import midwatch
 from exporters import collector, otlp
 from exporters.events import private_files
-from exporters.stream import inputs, query, session
+from exporters.stream import inputs, ledger, query, session
 from exporters.stream.drift.collected import Follower
 from exporters.stream.drift.judging import Judging
 from exporters.stream.fold import Fold
@@ -90,6 +90,7 @@ class Service:
         self._token = http_access.bearer_token(
             options.host, options.metrics_token_file, insecure=options.insecure, option=option
         )
+        self._lock = ledger.lock(options.ledger)
         self.ledger = Ledger(options.ledger)
         self.folding = Folding(Fold(options.counted.settings, options.counted.models), self.ledger)
         self.judging = self._judging()
@@ -136,6 +137,7 @@ class Service:
             self.folding.stop()
             for pushing in self._pushing:
                 pushing.stop()
+            os.close(self._lock)
         if self.error is not None:
             raise self.error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import math
 import os
 import random
 import threading
@@ -25,7 +24,7 @@ import msgspec
 
 from midwatch.client import answers, encoding, process_end
 from midwatch.client.connection import Connection
-from midwatch.client.events import Event, Prediction
+from midwatch.client.events import MAX_ATTRIBUTED, MAX_ATTRIBUTIONS, MOST_ATTRIBUTION, Event, Prediction
 from midwatch.client.memory import BATCH, Memory
 from midwatch.client.sampling import AttributionSample, Sampled
 from midwatch.errors import MidwatchError
@@ -176,7 +175,7 @@ class EventLog:
             if self._sample is not None:
                 sampled = self._sample.decide(event.id)
             if sampled is Sampled.EXPLAINED:
-                event = msgspec.structs.replace(event, attributions=_finite(attributions()))
+                event = msgspec.structs.replace(event, attributions=_takable(attributions()))
         except Exception as error:  # whatever a model server hands in, its prediction has to go out
             sampled = Sampled.FAILED
             self._trouble("attributions", "a prediction is sent without attributions", error=error)
@@ -454,11 +453,17 @@ class EventLog:
             _log.error(message + more, *values, exc_info=error)
 
 
-def _finite(attributions: Mapping[str, float]) -> dict[str, float]:
-    """Attributions as numbers; ValueError for one that is none, for which the exporter would refuse the prediction."""
+def _takable(attributions: Mapping[str, float]) -> dict[str, float]:
+    """Attributions as numbers; ValueError for none, and for those that have the exporter refuse a prediction."""
     plain = {str(name): float(amount) for name, amount in attributions.items()}
-    if not all(map(math.isfinite, plain.values())):
-        raise ValueError("an attribution is NaN or infinite")
+    if not 1 <= len(plain) <= MAX_ATTRIBUTIONS:
+        raise ValueError(f"{len(plain)} attributions; 1 to {MAX_ATTRIBUTIONS} are taken")
+    for name, amount in plain.items():
+        name.encode()
+        if len(name) > MAX_ATTRIBUTED:
+            raise ValueError(f"a name in attributions has {len(name)} characters; at most {MAX_ATTRIBUTED} are taken")
+        if not abs(amount) <= MOST_ATTRIBUTION:
+            raise ValueError(f"the attribution of {name} is {amount:g}, and beyond {MOST_ATTRIBUTION:g} or no number")
     return plain
 
 

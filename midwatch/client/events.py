@@ -11,6 +11,12 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Value = str | bool | int | float
 Moment = float | datetime
 """Seconds since the epoch, or RFC 3339 text with a time zone; seconds once accepted."""
+MAX_ATTRIBUTIONS = 10_000
+"""Attributions of an event: no model that explains each feature has more."""
+MAX_ATTRIBUTED = 200
+"""Characters of a feature's name among attributions."""
+MOST_ATTRIBUTION = 1e15
+"""Greatest amount of an attribution: sums of squares of a billion of them are still numbers."""
 
 
 class Prediction(msgspec.Struct, tag_field="event", tag="prediction", omit_defaults=True, kw_only=True):

@@ -48,7 +48,7 @@ def between(old: Asked, new: Asked, twins: Twins = ()) -> Judgement:
         said = "the old version's attributions moved as well: inputs moved, and the versions cannot be compared"
         return Judgement(verdict=Verdict.UNKNOWN, reason=said, change=inputs.change)
     if inputs.verdict is Verdict.UNKNOWN:
-        said = f"whether inputs moved is not known, since of the old version there are {inputs.reason}"
+        said = f"whether inputs moved is not known; of the old version, {inputs.reason}"
         return Judgement(verdict=Verdict.UNKNOWN, reason=said, change=inputs.change)
     names = tuple(sorted({*old.names, *new.names}))
     return _lasting(names, _named(old, names), _named(new, names), twins, "it uses its features otherwise")

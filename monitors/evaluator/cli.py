@@ -26,7 +26,7 @@ def serve(
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
     prometheus: Annotated[str | None, typer.Option(help="URL of another Prometheus than the file's.")] = None,
 ) -> None:
-    """Judge what models promise under `fairness` from Prometheus, and serve the verdicts on /metrics until SIGTERM.
+    """Judge fairness and attributions of models from Prometheus, and serve the verdicts on /metrics until SIGTERM.
 
     It keeps nothing: since when a version is judged it reads back from Prometheus. Exit code 2 when it cannot start
     as asked, or nothing is promised that it evaluates.
@@ -44,9 +44,8 @@ def serve(
     platform = load.load_platform(file)
     promised = evaluation.promised(platform)
     if not promised:
-        raise MidwatchError(
-            f"{file}: nothing is promised that has to be evaluated; write models[].fairness or models[].explanations"
-        )
+        remedy = "write models[].fairness or models[].explanations"
+        raise MidwatchError(f"{file}: nothing is promised that has to be evaluated; {remedy}")
     host, port = http_access.parse_address(listen or platform.evaluator.listen)
     token = http_access.bearer_token(host, metrics_token_file, insecure=insecure, option="--metrics-token-file")
     client = Client.of(

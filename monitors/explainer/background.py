@@ -107,9 +107,22 @@ def _json(path: Path) -> pa.Table:
         rows = json.loads(text)
     else:
         rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
+    if not rows or not all(isinstance(row, dict) for row in rows):
         raise ValueError("its rows are no objects of features")
-    return pa.Table.from_pylist(rows)
+    columns = list(rows[0])
+    for place, row in enumerate(rows, start=1):
+        if apart := sorted(row.keys() ^ rows[0].keys()):
+            raise ValueError(
+                f"rows 1 and {place}: one lacks {', '.join(apart[:5])}; write null where a value is missing"
+            )
+    return pa.table({name: _json_column(name, [row[name] for row in rows]) for name in columns})
+
+
+def _json_column(name: str, values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except pa.ArrowException as error:
+        raise ValueError(f"column {name} has values of several kinds: {error}") from error
 
 
 def _sample(path: Path, table: pa.Table) -> Sample:

@@ -83,6 +83,15 @@ def how(module: str) -> str:
     return own.get(module.partition(".")[0], EXTRA)
 
 
+def as_numbers(rows: Rows, whose: str) -> Floats:
+    """Rows of a library that takes numbers alone; ModelError names what is text."""
+    try:
+        return np.asarray(rows, dtype=np.float64)
+    except ValueError as error:
+        said = f"{whose} takes numbers, and a column has text ({error})"
+        raise ModelError(f"{said}; write categories as the numbers that it was trained with") from error
+
+
 def as_answers(given: Any, rows: int, whose: str) -> Floats:
     """Answers by row and output; ModelError when there are others than one for each row."""
     try:

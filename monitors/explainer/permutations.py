@@ -28,6 +28,8 @@ FIRST_DRAWS = 4
 """Draws before the first look at the time: with three, two of them the regression's, nothing is left for an error."""
 LEAST_DRAWS = 16
 """A standard error of fewer draws is too rough to stop by: it is off by a fifth."""
+REPRESENTED = 0.25
+"""Share of the background answers' variance that the draws' has to have: of 16 usual ones fewer than 0.2% have less."""
 MOST_DRAWS = 10_000
 MOST_CELLS = 4_000_000
 """Values of the rows that the model is asked for at once, and of the contributions that are kept: 32 MB each."""
@@ -73,7 +75,7 @@ def explain(ask: Ask, row: Rows, background: Background, limits: Limits, seed: i
         taken = [next(draws) for _ in range(batch)]
         contributions, prediction = _walk(ask, row, background.rows, taken)
         seen = seen.with_more(contributions, background.answers[[index for index, _ in taken]])
-        estimate, errors = estimated(seen, len(background.rows), background.base)
+        estimate, errors = estimated(seen, background)
         is_precise = seen.count >= LEAST_DRAWS and _is_precise(estimate, errors, limits.precision)
         now = limits.clock()
         batch = 0 if is_precise else _affordable(seen.count, now - begun, limits.until - now, most)
@@ -148,25 +150,28 @@ def _steps(row: Rows, start: Rows, order: npt.NDArray[np.intp]) -> Rows:
     return np.concatenate([forward, backward])
 
 
-def estimated(seen: Draws, rows: int, base: float) -> tuple[Floats, Floats]:
-    """Attributions and their standard errors, with a background of so many rows, whose mean answer is `base`.
+def estimated(seen: Draws, background: Background) -> tuple[Floats, Floats]:
+    """Attributions and their standard errors.
 
     A whole pass over the background has no error of which rows were drawn; of a pass that has begun, the part of the
     rows that it has drawn. That the draws' mean answer is off the base adds to it, as to a regression's value there
-    (Draper, Smith, "Applied Regression Analysis", 3.1).
+    (Draper, Smith, "Applied Regression Analysis", 3.1). Where the draws lack the rows that the answers vary by, such as
+    a few of a rare class, nobody knows whose the distance to the base is: it is an error of every feature.
     """
+    rows = len(background.rows)
     draws, means = seen.count, seen.contributions.mean(axis=1)
     mean, off = means.mean(axis=0), seen.answers - seen.answers.mean()
-    spread, away = float(off @ off), float(seen.answers.mean()) - base
+    spread, away = float(off @ off), float(seen.answers.mean()) - background.base
     has_slope = spread > np.finfo(float).tiny
-    slopes = off @ (means - mean) / spread if has_slope else np.zeros_like(mean)
+    slopes = off @ (means - mean) / spread if has_slope else np.full_like(mean, -1 / mean.size)
     left = means - mean - np.outer(off, slopes)
     of_draws = (left * left).sum(axis=0) / (draws - 1 - has_slope)
     of_orders = seen.contributions.var(axis=1, ddof=1).mean(axis=0) / PAIRS
     of_rows = np.maximum(of_draws - of_orders, 0.0)
     begun = draws % rows
     share = begun * (1 - begun / rows) / draws**2 + (away * away / spread if has_slope else 0.0)
-    return mean - slopes * away, np.sqrt(of_orders / draws + of_rows * share)
+    lacking = away if spread / draws < REPRESENTED * float(background.answers.var()) else 0.0
+    return mean - slopes * away, np.sqrt(of_orders / draws + of_rows * share + lacking**2)
 
 
 def _is_precise(attributions: Floats, errors: Floats, precision: float) -> bool:

@@ -34,6 +34,8 @@ _STATUS: Mapping[Reason, HTTPStatus] = {
 _AGAIN = (Reason.BUSY, Reason.DEADLINE)
 """Reasons for which the same request may be explained later."""
 MOST_RETRY_SECONDS = 60
+_ALIVE = (b"/healthz", b"/v2/health/live")
+_READY = (b"/readyz", b"/v2/health/ready")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,10 @@ class Service:
         if request.path == http_access.METRICS:
             text = self.published.text(waiting=self._open, cached=self._cache.size)
             respond(HTTPStatus.OK, text, exposition.CONTENT_TYPE)
-        elif request.path in (*http_access.OPEN, b"/v2/health/live", b"/v2/health/ready"):
+        elif request.path in _ALIVE:
+            respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
+        elif request.path in _READY:
+            self._ensure_ready()
             respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
         elif matched := protocol.FIRST.fullmatch(path):
             self._ensure_model(matched[1], None)
@@ -107,6 +112,12 @@ class Service:
         else:
             name = self._explainer.model_name
             raise RequestError(HTTPStatus.NOT_FOUND, f"ask /v1/models/{name}:explain or /v2/models/{name}/explain")
+
+    def _ensure_ready(self) -> None:
+        """RequestError while no thread is left that could explain anything."""
+        if self._workers.held_up >= self._limits.threads:
+            said = f"the model holds up all {self._limits.threads} threads beyond their deadline; restart the service"
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, said)
 
     def _ensure_model(self, name: bytes, version: bytes | None) -> None:
         known = self._explainer
@@ -120,6 +131,7 @@ class Service:
             self._explain(protocol.first(request.body, self._explainer, self._limits.rows), respond)
             return
         _ensure_method(request, b"GET")
+        self._ensure_ready()
         respond(HTTPStatus.OK, json.dumps({"name": self._explainer.model_name, "ready": True}).encode(), _JSON)
 
     def _second(self, request: Request, respond: Respond, verb: bytes | None) -> None:
@@ -130,6 +142,8 @@ class Service:
             self._explain(protocol.second(request.body, self._explainer, self._limits.rows), respond)
             return
         _ensure_method(request, b"GET")
+        if verb == b"ready":
+            self._ensure_ready()
         ready = json.dumps({"name": self._explainer.model_name, "ready": True}).encode()
         respond(HTTPStatus.OK, protocol.metadata(self._explainer) if verb is None else ready, _JSON)
 

@@ -20,6 +20,8 @@ from monitors.explainer.published import Reason
 
 LOOK_SECONDS = 0.5
 """How often a thread without work looks whether the service ends."""
+HELD_UP_SECONDS = 10.0
+"""Time beyond a deadline that a batch of rows may take, until its thread counts as lost."""
 RESERVE = 0.1
 """Share of a request's time that sampling leaves: its last batch may take longer than those before."""
 
@@ -53,6 +55,7 @@ class Workers:
     def __init__(self, explainer: Explainer, budget: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._explainer, self._budget, self._clock = explainer, budget, clock
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._begun: dict[int, Job] = {}
 
     def put(self, job: Job) -> None:
         """Let a thread do a job."""
@@ -65,7 +68,16 @@ class Workers:
                 job = self._jobs.get(timeout=LOOK_SECONDS)
             except queue.Empty:
                 continue
-            job.done(self.result(job))
+            self._begun[threading.get_ident()] = job
+            result = self.result(job)
+            del self._begun[threading.get_ident()]
+            job.done(result)
+
+    @property
+    def held_up(self) -> int:
+        """How many threads a model has kept so long beyond their deadline that it may never return."""
+        latest = self._clock() - HELD_UP_SECONDS
+        return sum(job.until < latest for job in list(self._begun.values()))
 
     def result(self, job: Job) -> Result:
         """Explanations of all rows of a job, or why there are none."""
@@ -75,7 +87,7 @@ class Workers:
             return Failure(reason=Reason.MODEL_FAILED, text=str(error))
         except TimeoutError:
             return Failure(reason=Reason.DEADLINE, text="there was no time left")
-        except Exception as error:  # a library's: the thread has to go on
+        except (Exception, SystemExit) as error:  # of a library or a function: the thread has to go on
             _log.exception("an explanation failed")
             return Failure(reason=Reason.FAILED, text=f"unexpected {type(error).__name__}; the log says where")
 

@@ -30,10 +30,9 @@ class Bounds:
         """The same of some groups."""
         return Bounds(low=self.low[groups], high=self.high[groups])
 
-    def certainly_apart(self) -> bool:
-        """Whether some two groups differ, whatever the missing labels are."""
-        known = ~np.isnan(self.low)
-        return bool(known.any() and self.low[known].max() > self.high[known].min())
+    def certainly_above(self, one: int, other: int) -> bool:
+        """Whether one group's rate is above another's, whatever the missing labels are."""
+        return bool(self.low[one] > self.high[other])
 
     def keeps(self, limit: Limit) -> bool:
         """Whether every two groups keep a limit (the first rate not too far above), whatever the missing labels are."""

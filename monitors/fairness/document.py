@@ -15,21 +15,24 @@ from monitors.fairness.fetch import Window
 from monitors.fairness.promises import Finding
 from monitors.fairness.verdict import Pair, Rate, Smallest
 
+SHOWN_DIGITS = 2
+"""Digits of the rate of a group whose number is hidden."""
+
 
 def document(findings: Sequence[Finding], window: Window, queries: Sequence[str]) -> dict[str, Any]:
     """All findings of one window, and the queries that gave them."""
+    hidden = small_cells.hidden_together((one.people, one.judgement.events) for one in findings)
     return {
         "start": moment(window.start),
         "end": moment(window.end),
         "block_seconds": window.block,
-        "findings": [_finding(one) for one in findings],
+        "findings": [_finding(one, hidden[one.people]) for one in findings],
         "queries": list(queries),
     }
 
 
-def _finding(one: Finding) -> dict[str, Any]:
+def _finding(one: Finding, hidden: Container[str]) -> dict[str, Any]:
     said, promise = one.judgement, one.promise
-    hidden = small_cells.hidden(said.events)
     limit = {"difference": promise.difference} if promise.difference is not None else {"ratio": promise.ratio}
     return {
         "model": one.model,
@@ -41,8 +44,8 @@ def _finding(one: Finding) -> dict[str, Any]:
         "verdict": said.verdict.value,
         "became_unfair": said.became_unfair,
         "reason": one.reason,
-        "worst": None if said.worst is None else _pair(said.worst),
-        "measured": _measured(one),
+        "worst": None if said.worst is None else _pair(said.worst, hidden),
+        "measured": _measured(one, hidden),
         "groups": [_rate(rate, is_hidden=rate.group in hidden) for rate in said.rates],
         "left_out": list(said.left_out),
         "smallest": None if said.smallest is None else _smallest(said.smallest, hidden),
@@ -53,9 +56,11 @@ def _finding(one: Finding) -> dict[str, Any]:
     }
 
 
-def _measured(one: Finding) -> dict[str, float | None]:
+def _measured(one: Finding, hidden: Container[str]) -> dict[str, float | None]:
     """Difference and ratio of the highest and lowest rate of the judged groups, as fairlearn has them."""
     rates = np.array([rate.rate for rate in one.judgement.rates])
+    if any(rate.group in hidden for rate in one.judgement.rates):
+        rates = rates.round(SHOWN_DIGITS)
     has_ratio = one.promise.measure not in BY_SCORE
     return {
         "difference": _finite(measures.difference(rates)),
@@ -66,7 +71,7 @@ def _measured(one: Finding) -> dict[str, float | None]:
 def _rate(rate: Rate, *, is_hidden: bool) -> dict[str, Any]:
     """A group's rate; of one whose number is hidden only as much as does not give it away."""
     if is_hidden:
-        return {"group": rate.group, "events": None, "rate": round(rate.rate, 2), "interval": None}
+        return {"group": rate.group, "events": None, "rate": round(rate.rate, SHOWN_DIGITS), "interval": None}
     return {"group": rate.group, "events": rate.events, "rate": rate.rate, "interval": list(rate.interval)}
 
 
@@ -76,11 +81,20 @@ def _smallest(cell: Smallest, hidden: Container[str]) -> dict[str, Any]:
     return {"group": cell.group, "stratum": cell.stratum or None, "events": None if is_hidden else cell.events}
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
+def _pair(pair: Pair, hidden: Container[str]) -> dict[str, Any]:
+    """The worst pair; of groups whose number is hidden only as much as does not give it away."""
+    names = {"above": pair.above, "below": pair.below, "stratum": pair.stratum or None}
+    if small_cells.gives_away(pair.fewest, (pair.above, pair.below), hidden):
+        is_shown = pair.fewest >= small_cells.LEAST
+        return {
+            **names,
+            "difference": round(pair.difference, SHOWN_DIGITS) if is_shown else None,
+            "difference_interval": None,
+            "ratio": round(pair.ratio, SHOWN_DIGITS) if is_shown and math.isfinite(pair.ratio) else None,
+            "ratio_interval": None,
+        }
     return {
-        "above": pair.above,
-        "below": pair.below,
-        "stratum": pair.stratum or None,
+        **names,
         "difference": pair.difference,
         "difference_interval": list(pair.difference_interval),
         "ratio": _finite(pair.ratio),

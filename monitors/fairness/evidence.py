@@ -24,8 +24,12 @@ Places = NDArray[np.intp]
 
 PRIOR = 0.18
 """Of each side, added to a group's counts when its rate is learned: Turner, Ly and Grünwald's choice."""
-FEWEST_STEPS = 10
-"""Steps from block to block from which it can be told whether events are alike."""
+FEWEST_STEPS = 1
+"""Steps from block to block from which it can be told whether events are alike: as many as the first evidence needs.
+
+Of few steps it is told badly, but the error only takes from what evidence says; not to ask is 22% false alarms within
+ten blocks at 5%, of batches of fifty alike.
+"""
 RECENT_BLOCKS = 40
 """Blocks from which the detector learns the rates."""
 

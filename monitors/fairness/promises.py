@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 
 from midwatch import metrics
-from midwatch.spec.fairness import BY_RANK, CROSS, Fairness
+from midwatch.spec.fairness import BY_RANK, BY_SCORE, CROSS, Fairness
 from midwatch.spec.model import Model
 from monitors.fairness import bounds, evidence, runs, small_cells, sums, verdict
 from monitors.fairness.bounds import Bounds
@@ -67,13 +67,19 @@ class Finding:
     since: float
     calibration_errors: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def people(self) -> tuple[str, str, str]:
+        """Whose groups it is about: findings of one model, version and attribute are about the same people."""
+        return self.model, self.version, self.promise.compared
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
     """Counts of one rate, and what it can be with the missing labels, by stratum; nothing where none are needed.
 
     `lately` has the same of the last blocks, from which the detector of a late change learns. `folded` says what of it
-    stands under another name, `share` how much of the false-alarm budget this run of counting has.
+    stands under another name, `unseen_class` that the positive class was never seen, `share` how much of the
+    false-alarm budget this run of counting has.
     """
 
     version: Version
@@ -86,6 +92,7 @@ class _Case:
     lately: tuple[Bounds, ...]
     labelled: Mapping[str, float]
     folded: _Folded
+    unseen_class: str = ""
     calibration_errors: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -109,6 +116,15 @@ def judge(models: Sequence[Model], asked: Asked, window: Window) -> list[Finding
     ]
     found = verdict.judge_each([(case.counts, _settings(case.promise, case.share)) for case in cases])
     return [_finding(case, judgement) for case, judgement in zip(cases, found, strict=True)]
+
+
+def certain(pairs: verdict.Names, known: Sequence[Bounds], groups: Sequence[str]) -> verdict.Names:
+    """Those of some pairs that are apart the same way in some stratum, whatever the groups' missing labels are."""
+    return tuple(
+        (above, below)
+        for above, below in pairs
+        if any(one.certainly_above(groups.index(above), groups.index(below)) for one in known)
+    )
 
 
 def named(finding: Finding, names: Mapping[str, str]) -> Finding:
@@ -176,11 +192,11 @@ def _settings(promise: Fairness, share: float = 1.0) -> Settings:
 
 def _cases_of(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
     if promise.measure in sums.MEASURES:
-        return _summed_cases(version, promise, asked, window)
+        return _summed_cases(model, version, promise, asked, window)
     return _cases(model, version, promise, asked, window)
 
 
-def _summed_cases(version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
+def _summed_cases(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
     """The rate of a promise that is a sum, over all predictions and within the groups of `within`."""
     needs_labels = promise.measure not in BY_RANK
     (rate,) = RATES[promise.measure]
@@ -188,6 +204,7 @@ def _summed_cases(version: Version, promise: Fairness, asked: Asked, window: Win
     run = runs.run_of(since, window.start, window.block, window.size)
     for attribute in promise.counted_attributes:
         summed = sums.counted(promise, attribute, version, asked, window, run.first)
+        lacks_positives = promise.measure in BY_SCORE and not summed.counts.hits.any()
         yield _Case(
             version=version,
             promise=promise,
@@ -199,6 +216,7 @@ def _summed_cases(version: Version, promise: Fairness, asked: Asked, window: Win
             lately=summed.bounds(slice(-evidence.RECENT_BLOCKS, None)) if needs_labels else (),
             labelled=summed.labelled() if needs_labels else {},
             folded=_folded(attribute, asked, summed.torn),
+            unseen_class=_unseen_class(model, asked, asked.labelled.get(version, {})) if lacks_positives else "",
             calibration_errors=summed.calibration_errors(),
         )
 
@@ -245,6 +263,7 @@ def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, wind
                 lately=lately,
                 labelled=_labelled(groups, _from(cells, run.first), _from(settled, run.first)) if needs_labels else {},
                 folded=_folded(attribute, asked, source.get(version, {})),
+                unseen_class="" if rate == "accuracy" else _unseen_class(model, asked, source.get(version, {})),
             )
 
 
@@ -270,6 +289,17 @@ def _folded(attribute: str, asked: Asked, cells: Mapping[Cell, Floats]) -> _Fold
     if "group" in asked.folded and metrics.OTHER in parts:
         return _Folded.GROUPS
     return _Folded.TEXTS if TEXT in parts else _Folded.NOTHING
+
+
+def _unseen_class(model: Model, asked: Asked, cells: Mapping[Cell, Floats]) -> str:
+    """That nothing is of the positive class, whose shares of 0 may be those of a name that is spelled otherwise."""
+    classes = {name for cell, row in cells.items() if row.sum() > 0 for name in cell[2:]}
+    if model.positive in classes:
+        return ""
+    said = f"nothing was predicted or labelled {model.positive}"
+    if "class" in asked.folded and metrics.OTHER in classes:
+        return f"{said}, and classes beyond the exporter's cap are counted as one: raise exporter.caps.classes"
+    return f"{said}, only {', '.join(sorted(classes - {''}))}: is positive spelled so?"
 
 
 def _by_stratum(cells: Mapping[Cell, Floats], attribute: str, is_stratified: bool) -> dict[str, dict[Cell, Floats]]:
@@ -384,47 +414,56 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
         judgement=judgement,
         labelled=case.labelled,
         calibration_errors=case.calibration_errors,
-        reason="; ".join(filter(None, (doubt or _reason(judgement, case.promise), late_doubt if not doubt else ""))),
+        reason="; ".join(filter(None, (doubt or _shown(case, judgement), late_doubt if not doubt else ""))),
     )
 
 
 def _doubt(case: _Case, judgement: Judgement) -> str:
     """Why what is not seen, labels or groups, leaves a verdict open; empty if it does not."""
+    if case.unseen_class and judgement.worst is not None:
+        return case.unseen_class
     is_said = judgement.verdict is not Verdict.UNKNOWN or judgement.became_unfair
-    if case.folded is _Folded.COUNTS and is_said:
+    if is_said if case.folded is _Folded.COUNTS else case.folded and judgement.verdict is Verdict.FAIR:
         return case.folded.value
-    if case.folded is not _Folded.NOTHING and judgement.verdict is Verdict.FAIR:
-        return case.folded.value
-    missing = _missing_labels(case)
+    missing = _missing_labels(case, judgement)
     if not missing or judgement.verdict is Verdict.UNKNOWN:
         return ""
     judged = [place for place, name in enumerate(case.counts.groups) if name not in judgement.left_out]
-    known = [one.of(judged) for one in case.bounds]
     limit = _limit(case.promise).kept()
-    if judgement.verdict is Verdict.UNFAIR and not any(one.certainly_apart() for one in known):
+    if judgement.verdict is Verdict.UNFAIR and not certain(judgement.apart, case.bounds, case.counts.groups):
         return f"apart among the labelled, but {missing}: with theirs the groups may be alike"
-    if judgement.verdict is Verdict.FAIR and not all(one.keeps(limit) for one in known):
+    if judgement.verdict is Verdict.FAIR and not all(one.of(judged).keeps(limit) for one in case.bounds):
         return f"within the limit among the labelled, but {missing}: with theirs the groups may be apart"
     return ""
 
 
 def _late_doubt(case: _Case, judgement: Judgement) -> str:
     """Why missing labels leave open whether groups are apart lately; empty if they do not."""
-    missing = _missing_labels(case)
-    judged = [place for place, name in enumerate(case.counts.groups) if name not in judgement.left_out]
-    if not missing or not judgement.became_unfair or any(one.of(judged).certainly_apart() for one in case.lately):
+    missing = _missing_labels(case, judgement)
+    if not missing or not judgement.became_unfair or certain(judgement.apart_lately, case.lately, case.counts.groups):
         return ""
     return f"apart lately among the labelled, but {missing}: with theirs the groups may be alike"
 
 
-def _missing_labels(case: _Case) -> str:
+def _missing_labels(case: _Case, judgement: Judgement) -> str:
     """How many labels are missing of which group; empty if none are."""
     if not case.bounds or min(case.labelled.values(), default=1.0) == 1.0:
         return ""
     least = min(case.labelled, key=lambda group: case.labelled[group])
-    if case.counts.events[:, case.counts.groups.index(least)].sum() < small_cells.LEAST:
+    if least in small_cells.hidden(judgement.events):
         return f"some of {least} have no label"
     return f"{1 - case.labelled[least]:.1%} of {least} have no label"
+
+
+def _shown(case: _Case, judgement: Judgement) -> str:
+    """The reason of what is shown; of missing labels' pairs the ones that are apart whatever these are."""
+    if judgement.verdict is Verdict.UNKNOWN and case.folded is not _Folded.NOTHING:
+        return f"{_reason(judgement, case.promise)}; {case.folded.value}"
+    shown, worst = certain(judgement.apart, case.bounds, case.counts.groups), judgement.worst
+    if not shown or worst is None or (worst.above, worst.below) in shown:
+        return _reason(judgement, case.promise)
+    (above, below), missing = shown[0], _missing_labels(case, judgement)
+    return f"{below} is beyond the limit against {above}, whatever the missing labels are; {missing}"
 
 
 def _reason(judgement: Judgement, promise: Fairness) -> str:

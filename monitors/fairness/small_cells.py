@@ -7,7 +7,8 @@ has it: also percentages and complements; a cell of 0 may be shown).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from midwatch.spec.fairness import CROSS
 
@@ -26,6 +27,22 @@ def hidden(events: Mapping[str, int]) -> frozenset[str]:
     while lacking := [shown for line in lines if (shown := _complements(line, found))]:
         found.add(_chosen(lacking))
     return frozenset(found)
+
+
+def hidden_together(tables: Iterable[tuple[Hashable, Mapping[str, int]]]) -> dict[Hashable, frozenset[str]]:
+    """Groups that are hidden in all tables of a key, since they are in one of them.
+
+    Tables of the same people add up: those that are positive and those that are not are all of a group.
+    """
+    found: dict[Hashable, frozenset[str]] = defaultdict(frozenset)
+    for key, events in tables:
+        found[key] |= hidden(events)
+    return found
+
+
+def gives_away(fewest: int, groups: Iterable[str], hidden: Container[str]) -> bool:
+    """Whether exact rates of some groups, the smallest of `fewest` events, would give away a number of few people."""
+    return fewest < LEAST or any(group in hidden for group in groups)
 
 
 def _complements(line: Mapping[str, int], found: set[str]) -> dict[str, int]:

@@ -17,9 +17,13 @@ from enum import StrEnum
 from itertools import islice, permutations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitors.fairness import evidence, intervals, projection
 from monitors.fairness.projection import Difference, Floats, Ratio
+
+Names = tuple[tuple[str, str], ...]
+"""Pairs of groups: the one that is above the other, and that."""
 
 
 class Verdict(StrEnum):
@@ -106,6 +110,7 @@ class Pair:
     """The two groups that are farthest apart: rates, their difference and ratio, in a stratum if there are several.
 
     The intervals hold at every look, and for all pairs and strata at once, since these two were chosen by looking.
+    `fewest` are the events of the group that has fewer of them.
     """
 
     above: str
@@ -115,6 +120,7 @@ class Pair:
     difference_interval: intervals.Interval
     ratio: float
     ratio_interval: intervals.Interval
+    fewest: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +149,8 @@ class Judgement:
     `rows_needed` are more events of all judged groups together, at their present shares and rates, that would decide;
     None when it is decided or when no number would (the rates lie on the limit). `left_out` are groups with too few;
     `waits_for` are those of them that were there, when nothing else stands between the rest and "fair". `events` are
-    those of every group that was there, also of the ones with too few.
+    those of every group that was there, also of the ones with too few. `apart` are the pairs that are shown beyond the
+    limit since the start, and `apart_lately` lately.
     """
 
     verdict: Verdict
@@ -155,6 +162,8 @@ class Judgement:
     waits_for: tuple[str, ...] = ()
     smallest: Smallest | None = None
     events: Mapping[str, int] = field(default_factory=dict)
+    apart: Names = ()
+    apart_lately: Names = ()
 
 
 def judge(counts: Counts, settings: Settings) -> Judgement:
@@ -261,16 +270,17 @@ class _Table:
         settings, many = self.settings, len(self.pairs)
         unfair, fair = self._unfair(weighed), math.log(1 / settings.alpha) - weighed.within
         verdict, waits_for = Verdict.UNKNOWN, tuple[str, ...]()
-        if (unfair <= 0).any():
+        apart = np.asarray((unfair <= 0).any(axis=-1))
+        apart_lately = weighed.level >= math.log(settings.false_alarm_blocks * many)
+        if apart.any():
             verdict = Verdict.UNFAIR
         elif self._is_fair(fair):
             waits_for = self._waits_for()
             verdict = Verdict.UNKNOWN if waits_for else Verdict.FAIR
-        alarm = math.log(settings.false_alarm_blocks * many)
         is_open = verdict is Verdict.UNKNOWN and not waits_for
         return Judgement(
             verdict=verdict,
-            became_unfair=bool((weighed.level >= alarm).any()),
+            became_unfair=bool(apart_lately.any()),
             worst=worst,
             rates=rates,
             left_out=left_out,
@@ -278,7 +288,13 @@ class _Table:
             waits_for=waits_for,
             smallest=self._smallest(),
             events=self._present(),
+            apart=self._names(apart),
+            apart_lately=self._names(apart_lately),
         )
+
+    def _names(self, chosen: NDArray[np.bool_]) -> Names:
+        groups = self.counts.groups
+        return tuple((groups[above], groups[below]) for above, below in self.pairs[chosen])
 
     def _present(self) -> dict[str, int]:
         """Events of every group that was there."""
@@ -447,6 +463,7 @@ def _pair(counts: Counts, one: _Farthest, difference: Floats, ratio: Floats) -> 
         difference_interval=_interval(difference - (one.means[0] - one.means[1])),
         ratio=below / above if above and is_ratio else math.nan,
         ratio_interval=_interval(ratio) if is_ratio else (math.nan, math.nan),
+        fewest=int(one.events.min()),
     )
 
 

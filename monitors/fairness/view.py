@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from monitors.canary.times import moment
 from monitors.fairness import small_cells
@@ -35,35 +35,27 @@ def show(windows: Sequence[tuple[Window, Sequence[Finding]]]) -> None:
     console = tables.make_console()
     for window, findings in windows:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in (
-            "model",
-            "version",
-            "attribute",
-            "rate",
-            "limit",
-            "verdict",
-            "worst pair",
-            "interval",
-            "smallest cell",
-            "why",
-        ):
+        for name in _COLUMNS:
             table.add_column(name)
+        people = small_cells.hidden_together((one.people, one.judgement.events) for one in findings)
         for one in findings:
-            said = one.judgement
+            said, hidden = one.judgement, people[one.people]
             word = f"{said.verdict.value}, worse lately" if said.became_unfair else said.verdict.value
             style = "bold red" if said.became_unfair else _STYLES[said.verdict]
             names = (one.model, one.version, one.promise.compared, one.rate, _limit(one))
-            table.add_row(*names, Text(word, style=style), *_worst(one, said.worst), _smallest(one), one.reason)
+            table.add_row(
+                *names, Text(word, style=style), *_worst(one, said.worst, hidden), _smallest(one, hidden), one.reason
+            )
         tables.show(table, console=console)
         console.print(f"{moment(window.start)} to {moment(window.end)}", style="dim")
 
 
-def _smallest(one: Finding) -> str:
+def _smallest(one: Finding, hidden: Container[str]) -> str:
     cell = one.judgement.smallest
     if cell is None:
         return "-"
     where = f" within {cell.stratum}" if cell.stratum else ""
-    is_hidden = cell.group in small_cells.hidden(one.judgement.events) or 0 < cell.events < small_cells.LEAST
+    is_hidden = cell.group in hidden or 0 < cell.events < small_cells.LEAST
     return f"{cell.group}{where}: {f'fewer than {small_cells.LEAST}' if is_hidden else f'{cell.events:,}'}"
 
 
@@ -81,14 +73,18 @@ def _limit(one: Finding) -> str:
     return f"{float(one.promise.ratio or 0):.0%} of the highest"
 
 
-def _worst(one: Finding, pair: Pair | None) -> tuple[str, str]:
+def _worst(one: Finding, pair: Pair | None, hidden: Container[str]) -> tuple[str, str]:
     if pair is None:
         return "-", "-"
     where = f" within {pair.stratum}" if pair.stratum else ""
+    if pair.fewest < small_cells.LEAST:
+        return f"{pair.above} to {pair.below}{where}: too few to show", "-"
+    is_hidden = small_cells.gives_away(pair.fewest, (pair.above, pair.below), hidden)
     if one.promise.difference is not None:
         scale, unit = _scale(one)
         low, high = (end * scale for end in pair.difference_interval)
-        apart = f"{pair.above} {pair.difference * scale:+.1f}{unit} to {pair.below}{where}"
-        return apart, f"{low:+.1f} to {high:+.1f}"
+        shown = f"{pair.difference * scale:+.{0 if is_hidden else 1}f}{unit}"
+        return f"{pair.above} {shown} to {pair.below}{where}", "-" if is_hidden else f"{low:+.1f} to {high:+.1f}"
     low, high = pair.ratio_interval
-    return f"{pair.below} has {pair.ratio:.0%} of {pair.above}{where}", f"{low:.0%} to {high:.0%}"
+    ends = "-" if is_hidden else f"{low:.0%} to {high:.0%}"
+    return f"{pair.below} has {pair.ratio:.0%} of {pair.above}{where}", ends

@@ -428,6 +428,8 @@ def test_every_metric_of_a_shipped_alert_is_in_the_catalogue(make_platform, make
     fair = {"attribute": "country", "measure": "accuracy_parity", "difference": "5%", "public": True}
     document["models"][0] |= {"groups": ["country"], "fairness": [fair | {"unknown_after": "7d"}]}
     document["incidents"] = {"watch": True}
+    document["exporter"] = {"kafka": {"brokers": ["kafka:9092"], "topics": ["predictions"]}}
+    document["stream"] = {"kafka": {"servers": ["kafka:9092"], "topics": ["predictions"]}}
     unpromised = {"name": "bare", "owner": "ml", "task": "regression", "serving": "seldon", "servers": {"job": "bare"}}
     document["models"].append(unpromised)
     entries = list(inventory.entries(make_platform(**document)))

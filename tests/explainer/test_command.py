@@ -80,6 +80,9 @@ def test_what_cannot_be_served_ends_with_one_line(
         ("a.json", '[{"a": [1]}, {"a": [2]}]', "column a has list<item: int64>"),
         ("a.json", "[1, 2]", "its rows are no objects of features"),
         ("a.jsonl", '{"a": 1}\n{"a":', "cannot be read: "),
+        ("a.jsonl", '{"a": 1}\n{"a": 2, "b": 3}', "rows 1 and 2: one lacks b; write null where a value is missing"),
+        ("a.json", '[{"a": 1, "b": 2}, {"a": 2}]', "rows 1 and 2: one lacks b; write null where a value is missing"),
+        ("a.json", '[{"a": 1, "b": "x"}, {"a": 2, "b": 1}]', "column b has values of several kinds"),
         ("a.parquet", "none", "cannot be read: "),
     ],
 )

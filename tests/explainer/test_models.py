@@ -149,6 +149,54 @@ def test_trees_that_do_not_add_up_are_sampled(make_explainer: Any, caplog: pytes
     assert "a wrong method does not add up to the model's answers" in caplog.text
 
 
+def whole_numbers(folder: Path) -> Path:
+    """A graph of one input of whole numbers, which it adds up."""
+    from onnx import TensorProto, helper, save
+
+    nodes = [
+        helper.make_node("Cast", ["rows"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["floats", "axes"], ["score"], keepdims=1),
+    ]
+    rows = helper.make_tensor_value_info("rows", TensorProto.INT32, [None, len(COLUMNS)])
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [None, 1])
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
+    whole = helper.make_graph(nodes, "sum", [rows], [score], [axes])
+    save(helper.make_model(whole, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "whole.onnx")
+    return folder / "whole.onnx"
+
+
+@pytest.mark.parametrize("number", [float("nan"), 2.5, 2.0**31, -1e30, float("inf")])
+def test_a_graph_of_whole_numbers_is_given_no_others(number: float, tmp_path: Path) -> None:
+    file = tmp_path / "background.csv"
+    file.write_text("age,income,debt\n1,2,3\n4,5,6\n")
+    made = explained_by(f"onnx:{whole_numbers(tmp_path)}", file)
+    assert made.explain(np.array([-(2.0**31), 2.0, 3.0]), TIMES).prediction == pytest.approx(-(2.0**31))
+    with pytest.raises(ModelError, match=r"the input rows takes whole numbers \(int32\), and a row has"):
+        made.explain(np.array([1.0, number, 3.0]), TIMES)
+
+
+@pytest.mark.parametrize("library_name", ["xgboost", "lightgbm"])
+def test_a_booster_of_a_background_with_text_is_told_what_it_needs(library_name: str, tmp_path: Path) -> None:
+    import lightgbm
+
+    rows = usual_rows(400)
+    booster = lightgbm.train(
+        {"objective": "binary", "verbose": -1, "num_threads": 1}, lightgbm.Dataset(rows, labelled(rows)), 2
+    )
+    booster.save_model(tmp_path / "model.txt")
+    source = f"xgboost:{boosted(tmp_path)}" if library_name == "xgboost" else f"lightgbm:{tmp_path}/model.txt"
+    file = tmp_path / "background.csv"
+    file.write_text("age,income,debt\n1,low,3\n4,high,6\n")
+    with pytest.raises(ModelError, match=r"takes numbers, and a column has text .*'low'.*write categories as"):
+        explained_by(source, file)
+
+
+def test_a_number_that_xgboost_does_not_take_is_the_model_that_fails(tmp_path: Path, background_file: Path) -> None:
+    made = explained_by(f"xgboost:{boosted(tmp_path)}", background_file)
+    with pytest.raises(ModelError, match=r"XGBoost does not take the row: .*a value too large"):
+        made.explain(np.array([1.0, 1e300, 3.0]), TIMES)
+
+
 def graph(folder: Path, *, by_column: bool) -> Path:
     """A model in ONNX: the sum of the columns, beside a label that is no float."""
     from onnx import TensorProto, checker, helper, save
@@ -271,11 +319,12 @@ def test_a_server_that_is_slower_than_sampling_may_take_is_explained_by_what_it_
     assert found.standard_errors is not None
 
 
-def test_columns_that_a_library_does_not_take_are_said(tmp_path: Path) -> None:
-    file = tmp_path / "background.json"
-    file.write_text('[{"age": "old", "income": 1, "debt": 2}, {"age": "young", "income": 1, "debt": 2}]')
-    with pytest.raises(ModelError, match="the model does not answer the background: ValueError"):
-        explained_by(f"xgboost:{boosted(tmp_path)}", file)
+def test_columns_that_a_library_does_not_take_are_said(make_explainer: Any) -> None:
+    def model(rows: Rows) -> Any:
+        raise ValueError(f"no columns of {rows.shape[1]}")
+
+    with pytest.raises(ModelError, match="the model does not answer the background: ValueError: no columns of 3"):
+        make_explainer(model)
 
 
 def test_more_features_than_can_be_sampled_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

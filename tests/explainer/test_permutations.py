@@ -68,6 +68,36 @@ def test_attributions_are_shapley_values_within_their_errors() -> None:
     assert np.abs(np.mean(off, axis=0)).max() < 0.35  # the mean of 100 is within 3.5 of its own errors
 
 
+def of_a_rare_class(rows: Any) -> Floats:
+    """One or zero, and one for a few rows of the background alone."""
+    return (np.asarray(rows)[:, 0] > 2).astype(float)
+
+
+def of_a_rare_score(rows: Any) -> Floats:
+    """The same with something small of another feature, by which the usual answers vary."""
+    return 10 * of_a_rare_class(rows) + 0.01 * np.asarray(rows)[:, 1]
+
+
+@pytest.mark.parametrize("model", [of_a_rare_class, of_a_rare_score])
+def test_what_few_rows_of_the_background_make_is_in_the_error_until_they_are_drawn(model: Any) -> None:
+    rows = np.random.default_rng(5).normal(size=(100, FEATURES))
+    background = Background(rows=rows, answers=model(rows))
+    assert 2 <= of_a_rare_class(rows).sum() <= 3
+    row = np.full(FEATURES, -0.5)
+    shares = np.array(
+        [-10 * of_a_rare_class(rows).mean(), 0.01 * (row[1] - rows[:, 1].mean()), *[0.0] * (FEATURES - 2)]
+    )
+    truth = shares if model is of_a_rare_score else np.array([shares[0] / 10, *[0.0] * (FEATURES - 1)])
+    for most_draws in (4, 16, 10_000):
+        limits = Limits(precision=0.05, until=FOREVER, clock=lambda: 0.0, most_draws=most_draws)
+        found = [permutations.explain(model, row, background, limits, seed) for seed in range(60)]
+        within = [np.abs(one.attributions - truth) <= 2 * np.asarray(one.standard_errors) + 1e-9 for one in found]
+        assert np.mean(within, axis=0).min() > 0.85
+        assert max(one.additivity_error for one in found) < 1e-9
+    assert {one.stopped for one in found} == {Stopped.PRECISE}
+    assert np.abs([one.attributions - truth for one in found]).max() < 0.01
+
+
 def test_base_and_attributions_are_the_answer_whatever_was_drawn() -> None:
     row, _ = drawn()
     found = [sampled(draws, 3) for draws in (4, 7, 20, 33)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from monitors.explainer import workers
 from tests.explainer.conftest import COLUMNS, Asked
 
 FIRST, SECOND = "/v1/models/credit:explain", "/v2/models/credit/explain"
@@ -128,6 +129,55 @@ def test_a_model_that_hangs_holds_up_no_answer_beyond_the_deadline(asked: Any) -
         assert await service.sample("ml_explanation_refusals_total", reason="deadline") == 2
 
     run(story(asked(model, deadline=0.3)))
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/v2/health/ready", "/v1/models/credit", "/v2/models/credit/ready"])
+def test_a_service_all_of_whose_threads_are_held_up_is_not_ready(
+    asked: Any, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "HELD_UP_SECONDS", 0.0)
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def model(rows: Any) -> Any:
+        if hangs.is_set():
+            goes_on.wait(20)
+        return rows[:, 0]
+
+    async def story(service: Asked) -> None:
+        hangs.set()
+        service.work()
+        assert (await service.ask(path)).status == 200
+        assert (await service.ask(FIRST, {"instances": [ROW]})).status == 504
+        answer = await service.ask(path)
+        assert (answer.status, answer.content["error"]) == (
+            503,
+            "the model holds up all 1 threads beyond their deadline; restart the service",
+        )
+        assert (await service.ask("/healthz")).status == 200
+        hangs.clear()
+        goes_on.set()
+        assert (await service.ask(FIRST, {"instances": [ROW]})).status == 200
+        assert (await service.ask(path)).status == 200
+
+    run(story(asked(model, deadline=0.3)))
+
+
+def test_a_function_that_leaves_the_program_leaves_the_thread_to_others(asked: Any) -> None:
+    leaves = threading.Event()
+
+    def model(rows: Any) -> Any:
+        if leaves.is_set():
+            raise SystemExit(1)
+        return rows[:, 0]
+
+    async def story(service: Asked) -> None:
+        leaves.set()
+        service.work()
+        assert (await service.ask(FIRST, {"instances": [ROW]})).status == 500
+        leaves.clear()
+        assert (await service.ask(FIRST, {"instances": [ROW]})).status == 200
+
+    run(story(asked(model)))
 
 
 def test_a_model_that_fails_is_said_to(asked: Any) -> None:

@@ -108,8 +108,13 @@ def test_without_a_sample_all_are_explained_that_offer_it(exporter: Exporter) ->
         lambda: {"age": float("nan")},
         lambda: {"age": "much"},
         lambda: None,
+        dict,
+        lambda: {"age": -1.1e15},
+        lambda: {"a" * 201: 1.0},
+        lambda: {"\ud800": 1.0},
+        lambda: {f"feature_{place}": 1.0 for place in range(10_001)},
     ],
-    ids=["it raises", "NaN", "text", "nothing"],
+    ids=["it raises", "NaN", "text", "nothing", "none", "too much", "a long name", "a broken name", "too many"],
 )
 def test_a_prediction_goes_out_without_attributions_that_fail(explain: Any, exporter: Exporter) -> None:
     with EventLog(exporter.url) as log:

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from exporters.events.outcomes import bin_of
+from midwatch import metrics
+from midwatch.spec.fairness import Fairness
 from monitors.fairness import measures
-from monitors.fairness.advice import effect, reweighing, search
+from monitors.fairness.advice import effect, reweighing, search, thresholds
+from monitors.fairness.advice.scene import Late, Scene
 from monitors.fairness.advice.scores import Scores
-from monitors.fairness.measures import MEASURES
-from monitors.fairness.verdict import Limit
+from monitors.fairness.bounds import Unlabelled
+from monitors.fairness.measures import MEASURES, Cells
+from monitors.fairness.promises import Finding
+from monitors.fairness.verdict import Judgement, Limit, Verdict
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed")
 datasets = pytest.importorskip("sklego.datasets", reason="scikit-lego, whose data sets are used, is not installed")
@@ -159,3 +165,56 @@ def test_a_model_that_is_trained_with_the_weights_selects_groups_more_alike(arre
         return abs(float(scores[arrests.colour == "White"].mean() - scores[arrests.colour == "Black"].mean()))
 
     assert gap(weights) < gap(None) / 3
+
+
+def test_a_score_on_a_threshold_is_counted_above_it_however_it_is_rounded() -> None:
+    bins = metrics.GROUP_SCORE_BINS
+    assert [bin_of(place / bins, bins) for place in range(bins)] == list(range(bins))
+
+
+def _scene(chosen_on: tuple[float, float], tested_on: tuple[float, float]) -> Scene:
+    """Two groups of 1,000 events a block, such shares of which have a score of 0.6 and are positive."""
+    positives, negatives = np.zeros((2, 2, 50, 10))
+    for place, shares in enumerate((chosen_on, tested_on)):
+        for group, share in enumerate(shares):
+            positives[group, 30, place::2], negatives[group, 10, place::2] = 1000 * share, 1000 * (1 - share)
+    nothing = np.zeros((2, 10))
+    labelled = Cells(
+        true_positives=positives.sum(axis=1),
+        false_positives=nothing,
+        false_negatives=nothing,
+        true_negatives=negatives.sum(axis=1),
+    )
+    promise = Fairness.model_validate(
+        {"attribute": "g", "measure": "demographic_parity", "difference": "10%", "public": True}
+    )
+    said = Judgement(verdict=Verdict.UNFAIR, became_unfair=False, worst=None, rates=(), left_out=(), rows_needed=None)
+    finding = Finding(
+        model="m", version="v1", promise=promise, rate="selected", judgement=said, labelled={}, reason="", since=0.0
+    )
+    return Scene(
+        findings=(finding,),
+        positive="yes",
+        groups=("a", "b"),
+        labelled=labelled,
+        missing=Unlabelled(positive=np.zeros(2), negative=np.zeros(2)),
+        late=Late(unlabelled=0.0, came=0.0),
+        scores=Scores(positives=positives, negatives=negatives),
+    )
+
+
+@pytest.mark.parametrize(
+    ("tested_on", "fits", "said"),
+    [
+        ((0.5, 0.5), True, ""),
+        ((0.5, 0.41), True, thresholds.NOT_SURE),
+        ((0.5, 0.35), False, thresholds.NOT_SURE),
+    ],
+)
+def test_a_threshold_that_keeps_the_limit_only_where_it_was_chosen_does_not_fit(
+    tested_on: tuple[float, float], fits: bool, said: str
+) -> None:
+    found = thresholds.propose_one(_scene((0.5, 0.45), tested_on))
+    assert found.fits is fits
+    assert found.why == (thresholds.CHOSEN if fits else thresholds.BEYOND)
+    assert (thresholds.NOT_SURE in found.notes) is bool(said)

@@ -106,6 +106,39 @@ def test_groups_that_are_counted_as_one_are_not_shown_fair_and_counts_that_are_t
     assert said in found.reason
 
 
+def test_a_positive_class_that_nothing_has_is_not_shown_fair() -> None:
+    cells = {
+        ("country", group, "Fraud" if name == "fraud" else name, ""): row
+        for (_, group, name, _), row in _predicted({"no": 0.6, "de": 0.1}).items()
+    }
+    said = _judge(_asked(cells))
+    assert said.judgement.verdict is Verdict.UNKNOWN
+    assert said.reason == "nothing was predicted or labelled fraud, only Fraud, fine: is positive spelled so?"
+    capped = _asked(
+        {cell if cell[2] == "fine" else (*cell[:2], "other", ""): row for cell, row in cells.items()},
+        None,
+        None,
+        "class",
+    )
+    assert "raise exporter.caps.classes" in _judge(capped).reason
+
+
+def test_missing_labels_of_the_pair_that_is_apart_count_and_not_those_of_another() -> None:
+    rates = {"no": 0.6, "de": 0.3, "fr": 0.45, "it": 0.44}
+    labelled: Cells = {}
+    for group, rate in rates.items():
+        labelled |= _labelled(group, rate)
+    settled = {cell: row + 6000.0 * (cell[1] in ("no", "de")) for cell, row in _settled(labelled).items()}
+    given = {"measure": "equal_opportunity", "difference": "12%"}
+    said = _judge(_asked(_predicted(rates), labelled, settled), **given)
+    assert said.judgement.verdict is Verdict.UNKNOWN
+    assert "with theirs the groups may be alike" in said.reason
+    more = labelled | _labelled("it", 0.25)
+    known = _judge(_asked(_predicted(rates), more, settled | _settled(_labelled("it", 0.25))), **given)
+    assert known.judgement.verdict is Verdict.UNFAIR
+    assert known.reason.startswith("it is beyond the limit against fr, whatever the missing labels are")
+
+
 def test_a_late_gap_that_missing_labels_could_explain_is_no_alarm() -> None:
     labelled = _labelled("no", 0.6) | _labelled("de", 0.6)
     settled = _settled(labelled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from midwatch.spec.fairness import CROSS
 from monitors.fairness import document, promises, small_cells, view
 from monitors.fairness.promises import Finding
+from monitors.fairness.verdict import Pair
 from tests.fairness import published
 
 BLOCKS = 20
@@ -94,6 +96,30 @@ def test_a_cell_of_few_people_is_named_without_its_number_or_anything_that_gives
     text = json.dumps(said)
     assert "600" not in text
     assert "0.5035" not in text
+    for name in ("difference", "ratio"):
+        assert said["measured"][name] == pytest.approx(round(said["measured"][name], 2), abs=0.006)
+    worst = said["worst"]
+    assert (worst["difference_interval"], worst["ratio_interval"]) == (None, None)
+    assert worst["difference"] == round(worst["difference"], 2), "with the other's rate it would be the exact one"
+
+
+def test_a_pair_of_which_a_stratum_has_few_people_is_named_without_rates(capsys: pytest.CaptureFixture[str]) -> None:
+    found = _judged({("no", "young"): 600, ("de", "young"): 200, ("no", "old"): 300, ("de", "old"): 9})
+    few = replace(found, judgement=replace(found.judgement, worst=_pair(fewest=9)))
+    said = document.document([few], published.window(BLOCKS), [])["findings"][0]["worst"]
+    assert [said[name] for name in ("difference", "difference_interval", "ratio", "ratio_interval")] == [None] * 4
+    view.show([(published.window(BLOCKS), [few])])
+    assert "too few to show" in " ".join(capsys.readouterr().out.split())
+
+
+def _pair(fewest: int) -> Pair:
+    apart = {"difference": 1 / 9, "difference_interval": (-0.5, 0.5), "ratio": 8 / 9, "ratio_interval": (0.1, 3.0)}
+    return Pair(above="no", below="de", stratum="old", fewest=fewest, **apart)
+
+
+def test_few_positives_are_not_derived_from_all_and_those_that_are_not() -> None:
+    tables = [("g", {"no": 90, "de": 6, "fr": 80}), ("g", {"no": 500, "de": 94, "fr": 300}), ("h", {"no": 500})]
+    assert small_cells.hidden_together(tables) == {"g": {"de", "fr"}, "h": set()}
 
 
 def test_the_share_of_labels_of_few_people_is_not_said() -> None:

@@ -110,8 +110,18 @@ def test_labels_only_for_the_approved_leave_the_true_positive_rate_open() -> Non
 def test_bounds_exclude_equal_rates_only_when_no_labels_could_make_them_so() -> None:
     far = bounds.Bounds(low=np.array([0.7, 0.1]), high=np.array([0.9, 0.3]))
     near = bounds.Bounds(low=np.array([0.7, 0.1]), high=np.array([0.9, 0.72]))
-    assert far.certainly_apart()
-    assert not near.certainly_apart()
+    assert far.certainly_above(0, 1)
+    assert not far.certainly_above(1, 0)
+    assert not near.certainly_above(0, 1)
+
+
+@pytest.mark.parametrize("blocks", [3, 6, 9])
+def test_batches_of_fifty_alike_are_no_evidence_in_the_first_blocks_either(blocks: int) -> None:
+    rng = np.random.default_rng(14)
+    hits = 50.0 * rng.binomial(20, 0.4, size=(200, 1, 2, blocks))
+    cases = [Counts(groups=("a", "b"), events=np.full((1, 2, blocks), 1000.0), hits=one) for one in hits]
+    said = verdict.judge_all(cases, Settings(limit=Limit(difference=0.05)))
+    assert sum(one.verdict is Verdict.UNFAIR for one in said) <= 0.05 * len(said)
 
 
 def test_outcomes_that_come_in_batches_of_twenty_alike_are_no_evidence_of_twenty() -> None:

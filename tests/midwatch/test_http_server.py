@@ -54,6 +54,8 @@ class Server:
             self.later.append(respond)
         elif request.path == b"/bad":
             raise ValueError("a bug")
+        elif request.path == b"/full":
+            respond(503, request.body, "text/plain", headers=request.headers[b"x-with"].decode() + "\r\n")
         else:
             respond(200, ANSWER if request.path == b"/answer" else request.body, "text/plain")
         self.came.set()
@@ -205,6 +207,13 @@ def test_a_client_that_takes_no_answers_is_not_read_on_and_gets_all_when_it_does
         sender.start()
         assert statuses(rest(made)) == [200] * count
         sender.join()
+
+
+@pytest.mark.parametrize(
+    ("own", "said"), [(b"x-with: retry-after: 30", [b"30"]), (b"x-with: a: b", [b"1"])], ids=["own", "none"]
+)
+def test_a_503_has_one_time_to_come_again(server: Server, own: bytes, said: list[bytes]) -> None:
+    assert re.findall(rb"retry-after: (\d+)", exchanged(server, request(b"/full", own))) == said
 
 
 def test_an_answer_nobody_takes_makes_room_by_a_503(server: Server) -> None:

@@ -20,7 +20,7 @@ import yaml
 from midwatch import metrics, programs
 from midwatch.app.render import rendered_files
 from midwatch.ports import free_ports
-from midwatch.prometheus import Client
+from midwatch.prometheus import Client, UnreachableError
 from midwatch.spec import load
 from midwatch.spec.model import Platform
 from tests.conftest import need_program, platform_document, wait_for
@@ -162,7 +162,7 @@ class Planes:
                 )
                 for region in REGIONS
             },
-            silent_after="5s",
+            silent_after="10s",
         )
         section["view"]["prometheus"] = f"http://{self.address('prometheus', GLOBAL)}"
         section["view"]["query"] = f"http://{self.address('query', GLOBAL)}"
@@ -171,16 +171,27 @@ class Planes:
             regions=section,
             channels=channels,
             prometheus={"scrape_interval": "1s", "evaluation_interval": "1s", "timeout": "20s"},
-            alertmanager={"group_wait": "1s", "group_interval": "1s"},
+            # Longer than peers wait for one another: else each would tell what the other took back meanwhile.
+            alertmanager={"group_wait": "1s", "group_interval": "1m"},
         )
 
     def start(self) -> None:
         for where in (*REGIONS, GLOBAL):
             self._render(where)
-        for where in REGIONS:
-            self.start_alertmanager(where)
+        # At once: one that starts late has been silent, and the end of that is told for minutes.
         for where in (*REGIONS, GLOBAL):
             self._start_prometheus(where)
+        until(self.hear_one_another)
+        for where in REGIONS:
+            self.start_alertmanager(where)
+        until(lambda: all(self._has_joined(where) for where in REGIONS))
+
+    def _has_joined(self, where: str) -> bool:
+        """Whether an Alertmanager is one of a cluster of both, whose gossip has settled."""
+        url = f"http://{self.address('alertmanager', where)}/api/v2/status"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            cluster = json.load(answer)["cluster"]
+        return cluster["status"] == "ready" and len(cluster["peers"]) == len(REGIONS)
 
     def _render(self, where: str) -> None:
         file = self._folder / f"{where}.yaml"
@@ -195,15 +206,12 @@ class Planes:
         folder = self._folder / where
         command = [programs.path_of("prometheus"), f"--config.file={folder / 'prometheus/prometheus.yml'}"]
         command += [f"--storage.tsdb.path={folder / 'data'}", "--rules.alert.resend-delay=1s"]
-        self._start("prometheus", where, [*command, f"--web.listen-address={self.address('prometheus', where)}"])
+        self._run("prometheus", where, [*command, f"--web.listen-address={self.address('prometheus', where)}"])
 
     def start_alertmanager(self, where: str) -> None:
         folder = self._folder / where / "alertmanager"
         command = [programs.path_of("alertmanager"), f"--config.file={folder / 'alertmanager.yml'}"]
-        command += [
-            f"--storage.path={folder / 'data'}",
-            f"@{folder / 'cluster.args'}",
-        ]
+        command += [f"--storage.path={folder / 'data'}", f"@{folder / 'cluster.args'}"]
         command += [f"--cluster.advertise-address={self.address('gossip', where)}"]
         self._start("alertmanager", where, [*command, f"--web.listen-address={self.address('alertmanager', where)}"])
 
@@ -218,10 +226,13 @@ class Planes:
         self.processes[what, where] = process
 
     def hear_one_another(self) -> bool:
-        """Whether each Prometheus has heard both others; a machine that starts them slowly takes a while."""
-        heard = f"count({metrics.COPIED_HEARTBEAT.name} > time() - 5)"
+        """Whether each Prometheus has heard both others, and takes none for silent."""
+        heard = f"count({metrics.COPIED_HEARTBEAT.name} > time() - 5) unless on () ALERTS{{alertname='RegionSilent'}}"
         clients = [Client(f"http://{self.address('prometheus', where)}") for where in (*REGIONS, GLOBAL)]
-        return all(client.value(heard) == len(REGIONS) for client in clients)
+        try:
+            return all(client.value(heard) == len(REGIONS) for client in clients)
+        except UnreachableError:  # it is starting
+            return False
 
     def looked(self, where: str) -> float:
         """How often an Alertmanager has looked whether another one has notified already."""
@@ -245,6 +256,7 @@ class Planes:
         for where in (*REGIONS, GLOBAL):
             self._render(where)
             self._start_prometheus(where)
+        until(self.hear_one_another)
         for where in (*REGIONS, GLOBAL):
             http = free_ports()[0]
             command = [program, "sidecar", f"--prometheus.url=http://{self.address('prometheus', where)}"]

@@ -226,6 +226,14 @@ def test_a_file_that_cannot_be_read_is_counted_and_the_others_are_read(
     assert f"{name} is not taken" in caplog.text
 
 
+def test_a_file_whose_name_is_no_text_is_counted_and_the_others_are_read(folder: Path, tmp_path: Path) -> None:
+    put(folder, os.fsdecode(b"caf\xe9.ndjson"), lines([event(0)]))
+    put(folder, "z.ndjson", lines([event(1)]), age=30)
+    found = events_in(rows(folder, Log(tmp_path / "log")))
+    assert found[0] == ("file", "file_unreadable")
+    assert [one.id for one in found[1:]] == ["i1"]
+
+
 def test_a_file_that_changes_or_goes_before_it_is_read_is_counted(folder: Path, tmp_path: Path) -> None:
     path, log = put(folder, "a.ndjson", lines([event(1)])), Log(tmp_path / "log")
     taken(log, folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from exporters.stream import ledger as ledger_of
 from exporters.stream import query
 from exporters.stream.fold import Fold
 from exporters.stream.folding import Folding
@@ -86,6 +89,7 @@ def test_spark_counts_what_the_exporter_counts(spark, topics: Topics, tmp_path: 
     assert [batch for batch, _ in stream.ledger.batches()] == [0, 1, 2]
     is_refused_with_another_checkpoint(stream, tmp_path)
     is_refused_without_metadata(stream)
+    is_not_ahead_of_the_clock(spark, topics, given, tmp_path)
     topics.send(records[:10])
     is_refused_with_an_empty_ledger(spark, topics, given, tmp_path)
 
@@ -114,6 +118,15 @@ def is_refused_with_an_empty_ledger(spark: Any, topics: Topics, given: World, fo
     assert not stream.fold.records
 
 
+def is_not_ahead_of_the_clock(spark: Any, topics: Topics, given: World, folder: Path) -> None:
+    """A producer whose clock is half an hour ahead does not make everything that waits half an hour older."""
+    ahead = int(time.time() + 1800) * 1000
+    topics.send([traffic(seed=1, seconds=1)[0]._replace(arrived=ahead)])
+    with running(spark, topics, given, folder) as stream:
+        stream.all_that_is_there()
+    assert START + 1000 < stream.fold.watermark <= time.time()
+
+
 class Frame:
     """A batch as Spark hands it over."""
 
@@ -130,6 +143,39 @@ class Handed:
     """A query that Spark has started."""
 
     id = "query-1"
+
+
+def test_a_second_driver_is_refused_before_it_keeps_older_counters(tmp_path: Path) -> None:
+    given = world(tmp_path)
+    path = tmp_path / "state" / "counts.db"
+    held = ledger_of.lock(path)
+    with pytest.raises(LedgerError, match=r"state is in use by another driver: .* --sink in a folder of its own"):
+        ledger_of.lock(path)
+    os.close(held)
+    os.close(ledger_of.lock(path))
+    first = Ledger(path)
+    first.ensure_query(Handed.id)
+    elsewhere = Folding(Fold(given.settings, given.models), Ledger(path))  # where no lock is seen
+    for batch in (0, 1):
+        first.add(Handed.id, batch, [])
+    first.keep(1, {"fold": b"later"})
+    elsewhere.stop()
+    assert isinstance(elsewhere.error, LedgerError)
+    assert first.kept(["fold"]) == (1, {"fold": b"later"})
+
+
+def test_counts_that_cannot_be_written_end_the_stream_with_what_is_wrong(tmp_path: Path) -> None:
+    given = world(tmp_path)
+    ledger = Ledger(tmp_path / "ledger.db")
+    folding = Folding(Fold(given.settings, given.models), ledger)
+    ledger.path.unlink()
+    ledger.path.mkdir()
+    for write in (lambda: ledger.add(Handed.id, 0, []), lambda: ledger.ensure_query(Handed.id)):
+        with pytest.raises(LedgerError, match=r"ledger.db: the counts cannot be kept there: unable to open"):
+            write()
+    folding.advance(1.0)
+    folding.stop()
+    assert isinstance(folding.error, LedgerError)
 
 
 def test_a_batch_that_is_run_again_changes_nothing(tmp_path: Path) -> None:

@@ -113,6 +113,10 @@ def test_an_explanation_without_a_base_is_added_up_with_the_stated_one(server: A
         (200, []),
         (200, {"error": "no model"}),
         (200, {"explanations": []}),
+        (200, {"explanations": [{"attributions": {"age": float("nan")}, "base": 0.5, "prediction": 1.5}]}),
+        (200, {"explanations": [{"attributions": {"age": 1.0}, "base": float("inf"), "prediction": 1.5}]}),
+        (200, {"explanations": [{"attributions": {}, "base": 1.5, "prediction": 1.5}]}),
+        (200, {"data": {**ALIBI["data"], "expected_value": [0.25, float("nan")]}}),
     ],
 )
 def test_what_is_no_explanation_is_down_and_has_no_duration(server: Any, status: int, answer: Any) -> None:

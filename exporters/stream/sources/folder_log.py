@@ -56,10 +56,18 @@ def listing(system: fs.FileSystem, base: str) -> list[Listed]:
     ones: writers hide a file by such a name until it is whole."""
     found = []
     for one in system.get_file_info(fs.FileSelector(base, recursive=True)):
-        path = one.path[len(base) :].lstrip("/")
+        path = _path(one)[len(base) :].lstrip("/")
         if one.type is fs.FileType.File and one.size and not any(part[:1] in "._" for part in path.split("/")):
             found.append(Listed(path, one.size, one.mtime_ns or 0))
     return sorted(found, key=lambda file: (file.written, file.path))
+
+
+def _path(file: fs.FileInfo) -> str:
+    """A file's path; of one that is not UTF-8, which no reader can open, a path that stands for it."""
+    try:
+        return str(file.path)
+    except UnicodeDecodeError as error:
+        return error.object.decode(errors="replace")
 
 
 class Log:

@@ -92,7 +92,7 @@ def _ensure_unchanged(system: fs.FileSystem, path: str, listed: Listed) -> None:
     """NotTakenError when the file is no longer what was listed: a batch that is run again must read the same."""
     info = system.get_file_info(path)
     if info.type is fs.FileType.NotFound:
-        raise NotTakenError(Reason.FILE_UNREADABLE, "it was deleted before it was read")
+        raise NotTakenError(Reason.FILE_UNREADABLE, "it was deleted before it was read, or its name is no UTF-8")
     if (info.size, info.mtime_ns or 0) != (listed.size, listed.written):
         raise NotTakenError(Reason.FILE_CHANGED, "it has changed since it was listed, and is read as it is now later")
 

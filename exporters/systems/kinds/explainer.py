@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -162,9 +163,14 @@ def _last(answers: Any) -> Any:
 
 
 def _told(amounts: list[float], base: Any, prediction: Any) -> Told:
-    return Told(
+    """What was told; ValueError where that is nothing, or no number: whether it adds up could never be seen."""
+    told = Told(
         total=sum(amounts),
         size=sum(map(abs, amounts)),
         base=None if base is None else float(base),
         prediction=None if prediction is None else float(prediction),
     )
+    numbers = (told.total, told.size, told.base, told.prediction)
+    if not amounts or not all(number is None or math.isfinite(number) for number in numbers):
+        raise ValueError("no attributions, or numbers that are none")
+    return told

@@ -23,7 +23,7 @@ class _Function:
         """Answers of the function."""
         try:
             answers = self.function(rows)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(f"{self.name} fails: {type(error).__name__}: {error}") from error
         return as_answers(answers, len(rows), self.name)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from monitors.explainer.explanation import Floats, Rows
-from monitors.explainer.model import Contributions, Loaded, ModelError, as_answers, library
+from monitors.explainer.model import Contributions, Loaded, ModelError, as_answers, as_numbers, library
 
 if TYPE_CHECKING:
     from monitors.explainer.remote import Access
@@ -28,7 +28,7 @@ class _Booster:
     method: str = "LightGBM's pred_contrib (exact, path-dependent, of the raw score)"
 
     def _asked(self, rows: Rows, **what: bool) -> Any:
-        return self.booster.predict(np.asarray(rows, dtype=np.float64), num_threads=1, **what)
+        return self.booster.predict(as_numbers(rows, "a model of LightGBM"), num_threads=1, **what)
 
     def predict(self, rows: Rows, seconds: float) -> Floats:  # noqa: ARG002 - takes microseconds for a row
         """Raw scores."""

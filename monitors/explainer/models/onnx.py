@@ -35,12 +35,24 @@ class _Graph:
 
     def predict(self, rows: Rows, seconds: float) -> Floats:  # noqa: ARG002 - a graph of a model ends
         """Answers of the output."""
-        fed = {name: rows[:, columns].astype(kind) for name, kind, columns in self.inputs}
+        fed = {name: _fed(name, kind, rows[:, columns]) for name, kind, columns in self.inputs}
         try:
             (answers,) = self.session.run([self.output], fed)
         except Exception as error:
             raise ModelError(f"{self.where} fails: {' '.join(str(error).split())[:200]}") from error
         return as_answers(answers, len(rows), self.where)
+
+
+def _fed(name: str, kind: Any, values: Rows) -> Rows:
+    """Values of an input; ModelError where they are numbers that its whole numbers would make others of."""
+    if not np.issubdtype(kind, np.integer):
+        return values.astype(kind)
+    numbers, limits = values.astype(np.float64), np.iinfo(kind)
+    is_whole = (np.floor(numbers) == numbers) & (numbers >= limits.min) & (numbers < -float(limits.min))
+    if not is_whole.all():
+        said = f"the input {name} takes whole numbers ({np.dtype(kind).name}), and a row has {numbers[~is_whole][0]}"
+        raise ModelError(f"{said}; leave such rows out, or export the model with an input of floats")
+    return numbers.astype(kind)
 
 
 def load(where: str, columns: Sequence[str], access: Access) -> Loaded:  # noqa: ARG001 - the signature of every kind

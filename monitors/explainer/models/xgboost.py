@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from monitors.explainer.explanation import Floats, Rows
-from monitors.explainer.model import Contributions, Loaded, ModelError, as_answers, library
+from monitors.explainer.model import Contributions, Loaded, ModelError, as_answers, as_numbers, library
 
 if TYPE_CHECKING:
     from monitors.explainer.remote import Access
@@ -26,7 +26,12 @@ class _Booster:
     method: str = "XGBoost's pred_contribs (exact, path-dependent, of the margin)"
 
     def _matrix(self, rows: Rows) -> Any:
-        return self.xgboost.DMatrix(np.asarray(rows, dtype=np.float64), feature_names=self.columns, nthread=1)
+        numbers = as_numbers(rows, "a model of XGBoost")
+        try:
+            return self.xgboost.DMatrix(numbers, feature_names=self.columns, nthread=1)
+        except self.xgboost.core.XGBoostError as error:  # of a number beyond 32-bit floats
+            said = next((line for line in str(error).splitlines() if line), "")[:200]
+            raise ModelError(f"XGBoost does not take the row: {said}") from error
 
     def predict(self, rows: Rows, seconds: float) -> Floats:  # noqa: ARG002 - takes microseconds for a row
         """Margins."""

@@ -10,7 +10,7 @@ from monitors.fairness.advice.effect import Effect
 from monitors.fairness.advice.proposal import Kind, Proposal
 from monitors.fairness.advice.scene import Scene
 from monitors.fairness.bounds import Bounds, Unlabelled
-from monitors.fairness.promises import BOUNDS, RATES
+from monitors.fairness.promises import BOUNDS, RATES, certain
 
 SELECTED = 0.05
 """Labelled share of the predicted negatives up to which labels are taken to come for the others only."""
@@ -109,7 +109,8 @@ def _bounds(scene: Scene, left: float) -> list[Bounds]:
 def _is_open(scene: Scene) -> bool:
     """Whether the missing labels could turn the verdict over."""
     found = _bounds(scene, 1.0)
-    is_apart = any(one.certainly_apart() for one in found)
+    apart = [pair for finding in scene.findings for pair in finding.judgement.apart]
+    is_apart = bool(certain(tuple(apart), found, scene.groups))
     return not is_apart and not all(one.keeps(scene.limit.kept()) for one in found)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from monitors.fairness.advice import effect, search
+from monitors.fairness.advice.effect import Effect
 from monitors.fairness.advice.proposal import Kind, Proposal
 from monitors.fairness.advice.scene import Scene, blocks, choosing, testing
 from monitors.fairness.advice.scores import Places, Scores
@@ -22,6 +23,12 @@ LEGAL = (
     "and in the EU special categories need a basis of their own (GDPR 9; AI Act 10(5) allows them to detect and "
     "correct bias): ask counsel; this is a statistic, and no advice in law"
 )
+CHOSEN = "chosen for most right answers within the limit on half of the blocks; the figures are of the other half"
+BEYOND = (
+    "the best within the limit on half of the blocks is beyond it on the other half, of which the figures are: "
+    "try a stricter limit, which leaves room for chance"
+)
+NOT_SURE = "the interval reaches beyond the limit: that it is kept is not shown"
 AT_PREDICTION = "the attribute has to be known at prediction"
 
 Search = Callable[[Scores, str, Limit], Places | None]
@@ -79,17 +86,26 @@ def _found(scene: Scene, scores: Scores, kind: Kind, find: Search, notes: tuple[
         )
     tested_on = Scores(positives=testing(scores.positives), negatives=testing(scores.negatives))
     now, then = blocks(scene.labelled, testing), tested_on.at(places)
+    expected = effect.of_measure(scene.promise.measure, scene.limit, now, then, scene.alpha)
+    keeps = _is_within(scene.limit, expected.expected)
     return Proposal(
         kind=kind,
-        fits=True,
-        why="chosen for most right answers within the limit on half of the blocks; the figures are of the other half",
+        fits=keeps,
+        why=CHOSEN if keeps else BEYOND,
         steps=_steps(scene, chosen_on, places),
-        effects=(
-            effect.of_measure(scene.promise.measure, scene.limit, now, then, scene.alpha),
-            effect.of_accuracy(now, then, scene.alpha),
-        ),
-        notes=notes + _as_now(tested_on, now),
+        effects=(expected, effect.of_accuracy(now, then, scene.alpha)),
+        notes=notes + _as_now(tested_on, now) + (() if _is_sure(scene.limit, expected) else (NOT_SURE,)),
     )
+
+
+def _is_within(limit: Limit, measured: float) -> bool:
+    """Whether the two groups that are farthest apart keep a limit; not where nothing is measured."""
+    return measured >= limit.ratio if limit.ratio is not None else measured <= (limit.difference or 0.0)
+
+
+def _is_sure(limit: Limit, expected: Effect) -> bool:
+    """Whether the whole interval of a measure is within a limit."""
+    return _is_within(limit, expected.interval[0] if limit.ratio is not None else expected.interval[1])
 
 
 def _steps(scene: Scene, scores: Scores, places: Places) -> tuple[str, ...]:
