@@ -20,7 +20,7 @@ from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 from midwatch.spec.values import describe_duration
 
-ALERT, MUTE = "RegionSilent", "RegionMute"
+NAMES = SILENT, MUTE = "RegionSilent", "RegionMute"
 DROPPING_SECONDS, MUTE_SECONDS = 180.0, 240.0
 """As of PrometheusCannotNotify: an alert is sent again every minute, and a restart of Alertmanager drops some once."""
 START_SCRAPES = 4
@@ -70,7 +70,7 @@ def _silent(platform: Platform, regions: Regions, name: str) -> AlertingRule:
     steps = int((patience + wait) // 15) + 20
     return alerting_rule.build(
         platform,
-        ALERT,
+        SILENT,
         promql.absent(recent),
         wait,
         platform.operator,
