@@ -1072,9 +1072,17 @@ HEARTBEAT = _gauge("region:heartbeat:timestamp", "When the plane of this region 
 COPIED_HEARTBEAT = _gauge(
     f"{COPY_PREFIX}{HEARTBEAT.name}", "The heartbeat of another plane, as it was heard here.", FROM_REGION
 )
-HEARTBEATS = HEARTBEAT.name
+UNDELIVERED = _gauge(
+    "region:alerts_undelivered:increase3m", "Alerts of this plane's Prometheus that no Alertmanager took, in 3 minutes."
+)
+COPIED_UNDELIVERED = _gauge(
+    f"{COPY_PREFIX}{UNDELIVERED.name}",
+    "Alerts of another plane that reached nobody, as that was heard here.",
+    FROM_REGION,
+)
+HEARTBEATS = f"{HEARTBEAT.name}|{UNDELIVERED.name}"
 """Pattern of what planes copy from one another."""
-COPIED_BY_VIEW = f"{HEARTBEAT.name}|slo:(events|bad_events):(increase.+|period)"
+COPIED_BY_VIEW = f"{HEARTBEATS}|slo:(events|bad_events):(increase.+|period)"
 """Pattern of what the view's Prometheus copies from each plane: heartbeats, and counts that budgets are summed of."""
 
 # Records of how each model is served, in one form whatever serves it, by the rules of `alerts` ---------------------

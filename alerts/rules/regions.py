@@ -2,6 +2,9 @@
 
 A plane cannot tell that it is gone. Each hears the heartbeats of all others, the view's among them, so that whichever
 is left says what is missing. They say the same alert, of which Alertmanager makes one.
+
+Nor can a plane say that its alerts reach nobody. Its Prometheus counts those, and the others hear
+of them with the heartbeat.
 """
 
 from __future__ import annotations
@@ -10,29 +13,54 @@ from typing import Any
 
 from alerts import alerting_rule
 from alerts.alerting_rule import AlertingRule
-from midwatch import metrics, promql
+from midwatch import metrics, promql, upstream
 from midwatch.spec.model import Platform
 from midwatch.spec.regions import GLOBAL, Regions
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 from midwatch.spec.values import describe_duration
 
-ALERT = "RegionSilent"
+NAMES = SILENT, MUTE = "RegionSilent", "RegionMute"
+DROPPING_SECONDS, MUTE_SECONDS = 180.0, 240.0
+"""As of PrometheusCannotNotify: an alert is sent again every minute, and a restart of Alertmanager drops some once."""
 START_SCRAPES = 4
 """Scrapes until a watcher that has just started has surely heard those that are there."""
 
 
 def records_of(platform: Platform) -> list[dict[str, Any]]:
-    """The heartbeat of this plane; none without regions."""
+    """The heartbeat of this plane, and how many of its alerts reached nobody; none without regions."""
     if platform.regions is None:
         return []
-    return [{"record": metrics.HEARTBEAT.name, "expr": str(promql.call("vector", promql.timestamp_now()))}]
+    dropped = promql.increase(promql.select(upstream.NOTIFICATIONS_DROPPED), DROPPING_SECONDS)
+    return [
+        {"record": metrics.HEARTBEAT.name, "expr": str(promql.call("vector", promql.timestamp_now()))},
+        # Of several that have an alert, one that is heard is enough.
+        {"record": metrics.UNDELIVERED.name, "expr": str(promql.min_by(dropped))},
+    ]
 
 
 def of_platform(platform: Platform) -> list[AlertingRule]:
-    """An alert on the silence of each other plane of the inventory."""
+    """Alerts on each other plane of the inventory: that it is silent, and that its own alerts reach nobody."""
     regions = platform.regions
-    return [] if regions is None else [_silent(platform, regions, name) for name in regions.others]
+    if regions is None:
+        return []
+    return [build(platform, regions, name) for name in regions.others for build in (_silent, _mute)]
+
+
+def _mute(platform: Platform, regions: Regions, name: str) -> AlertingRule:
+    undelivered = promql.select(metrics.COPIED_UNDELIVERED, **{metrics.FROM_REGION: name})
+    return alerting_rule.build(
+        platform,
+        MUTE,
+        undelivered > 0,
+        MUTE_SECONDS,
+        platform.operator,
+        Severity.PAGE,
+        f"The alerts of {name} reach nobody",
+        "Its Prometheus evaluates its rules, and no Alertmanager takes what it sends.",
+        proof=Proof(fires={str(undelivered): "3x40"}, silent={str(undelivered): "3x12 0x28"}, within=MUTE_SECONDS + 90),
+        **regions.labels(name),
+    )
 
 
 def _silent(platform: Platform, regions: Regions, name: str) -> AlertingRule:
@@ -42,7 +70,7 @@ def _silent(platform: Platform, regions: Regions, name: str) -> AlertingRule:
     steps = int((patience + wait) // 15) + 20
     return alerting_rule.build(
         platform,
-        ALERT,
+        SILENT,
         promql.absent(recent),
         wait,
         platform.operator,

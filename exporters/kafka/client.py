@@ -68,8 +68,7 @@ class Outcome(Enum):
 class Polled(NamedTuple):
     """Records that were read; `is_lost` says that a position is no longer in the log.
 
-    `ends` are offsets at which the log ended behind them. Markers of transactions stand before those: they are no
-    records.
+    `ends` are offsets at which the log ended behind them; markers of transactions stand before those.
     """
 
     records: Sequence[Record]

@@ -340,13 +340,13 @@ class Member:
         places: dict[Place, list[Record]] = {}
         numbers: dict[int, list[Record]] = {}
         now = self._wall()
-        for record in records:
-            place = record.topic, record.partition
-            if record.offset < self._store.state.offsets[place]:
+        for read in records:
+            place = read.topic, read.partition
+            if read.offset < self._store.state.offsets[place]:
                 continue
-            believed = self._believed(record, now)
-            places.setdefault(place, []).append(believed)
-            numbers.setdefault(record.partition, []).append(believed)
+            record = self._believed(read, now)
+            places.setdefault(place, []).append(record)
+            numbers.setdefault(record.partition, []).append(record)
         if not places:
             return True
         spans = [self._span(place, of_place) for place, of_place in places.items()]
@@ -369,9 +369,7 @@ class Member:
         if record.topic not in self._doubted:
             self._doubted.add(record.topic)
             where = f"{record.topic}[{record.partition}] at {record.offset}"
-            _log.warning(
-                "the timestamp of %s is %.0f s in the future, and not believed: see docs/kafka.md", where, ahead
-            )
+            _log.warning("%s has a timestamp %.0f s in the future: it is not believed", where, ahead)
         return record._replace(time=now)
 
     def _add_results(self, offers: Sequence[offering.Offered]) -> None:

@@ -177,6 +177,8 @@ LEFT_OUT = {
     "dr_split_brain_last_seen_timestamp_seconds",
     "region:heartbeat:timestamp",  # an alert says that one is silent, and status what is left of a budget at least
     "copied:region:heartbeat:timestamp",
+    "region:alerts_undelivered:increase3m",  # an alert of the other planes says it; the Alerts page has dropped ones
+    "copied:region:alerts_undelivered:increase3m",
     "slo:error_budget_at_least:ratio",
     "midwatch_evidence_records",  # dr report and verify-log ask Prometheus for it
     "midwatch_exporter_unread_payloads_total",  # the page counts dropped events; this says which payloads were not read

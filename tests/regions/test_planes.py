@@ -9,15 +9,18 @@ import pytest
 import yaml
 
 from dr.drill_log import DrillLog
-from midwatch import jobs
+from midwatch import jobs, metrics
 from midwatch.app import prometheus, prometheus_base
 from midwatch.app.render import rendered_files
 from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Platform
 from monitors.canary.question import Question
 from monitors.gate.verdict_log import VerdictLog
+from tests.alerts.conftest import promtool, value
 from tests.conftest import platform_document
 from tests.regions.conftest import GLOBAL, plane, regions_section
+
+__all__ = ["promtool"]
 
 At = Callable[..., Platform]
 
@@ -58,12 +61,27 @@ def test_a_plane_on_this_machine_tells_its_own_alertmanager_alone(at: At) -> Non
 def test_each_plane_hears_all_others_and_the_view_copies_counts(at: At) -> None:
     heard = {job.name: job.params for job in jobs.of_regions(at("east"))}
     assert heard == {
-        f"midwatch-region-{other}": (("match[]", ('{__name__=~"region:heartbeat:timestamp"}',)),)
+        f"midwatch-region-{other}": (
+            ("match[]", ('{__name__=~"region:heartbeat:timestamp|region:alerts_undelivered:increase3m"}',)),
+        )
         for other in ("west", GLOBAL)
     }
     copied = {job.name: job.params[0][1][0] for job in jobs.of_regions(at(GLOBAL))}
     assert sorted(copied) == ["midwatch-region-east", "midwatch-region-west"]
     assert all("slo:(events|bad_events)" in pattern for pattern in copied.values())
+
+
+@pytest.mark.parametrize(("others", "expected"), [({}, 12.0), ({"b": "0x60"}, 0.0)], ids=["alone", "another is heard"])
+def test_a_plane_whose_alerts_reach_nobody_is_heard_of(
+    promtool: Any, at: At, others: dict[str, str], expected: float
+) -> None:
+    rules = yaml.safe_load(rendered_files(at("west"))["prometheus/rules/regions.yml"])["groups"]
+    dropped = {"a": "0+1x60"} | others
+    series = {f'prometheus_notifications_dropped_total{{instance="{name}"}}': told for name, told in dropped.items()}
+    record = metrics.UNDELIVERED.name
+    assert promtool(rules, series, [value(record, "10m", record, expected)], "15s") == ""
+    told = {alert["labels"]["region"] for alert in rules[0]["rules"] if alert.get("alert") == "RegionMute"}
+    assert told == {"east", GLOBAL}
 
 
 def test_a_planes_own_addresses_are_used(at: At) -> None:
