@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from exporters.events import bounds
+from exporters.events import bounds, journal
 from exporters.events.ingest import Ingest
 from exporters.events.prepared import Moment, Prepared, Span
 from exporters.events.state import JournalEvent, Key, State
@@ -336,7 +336,19 @@ class Member:
                 return
 
     def _count(self, records: Sequence[Record]) -> bool:
-        """Count some records exactly once; False when that could not be done, or is not known yet."""
+        """Count some records exactly once, in as many frames as they need, which compressed ones do not tell before.
+
+        False when that could not be done, or is not known yet.
+        """
+        try:
+            return self._count_together(records)
+        except journal.FrameSizeError:
+            if len(records) == 1:
+                raise
+        half = len(records) // 2
+        return self._count(records[:half]) and self._count(records[half:])
+
+    def _count_together(self, records: Sequence[Record]) -> bool:
         places: dict[Place, list[Record]] = {}
         numbers: dict[int, list[Record]] = {}
         now = self._wall()

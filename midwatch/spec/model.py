@@ -292,6 +292,12 @@ class KafkaTls(Strict):
     key_file: File | None = None
     """The key of the client's certificate."""
 
+    @model_validator(mode="after")
+    def _has_certificate_and_key(self) -> KafkaTls:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("has one of certificate_file and key_file; a client's certificate needs both")
+        return self
+
 
 class KafkaSasl(Strict):
     """How a client says to the brokers who it is."""
@@ -302,6 +308,10 @@ class KafkaSasl(Strict):
     """The name of the client."""
     password_file: File
     """File with the client's password."""
+
+
+SESSION = (6.0, 1800.0)
+"""Seconds: a broker's group.min.session.timeout.ms and group.max.session.timeout.ms."""
 
 
 class Kafka(Strict):
@@ -330,6 +340,16 @@ class Kafka(Strict):
     def _has_two_topics_or_one(self) -> Kafka:
         if len(set(self.topics)) < len(self.topics):
             raise ValueError(f"topics has {self.topics[0]} twice; one topic may have predictions and labels")
+        return self
+
+    @model_validator(mode="after")
+    def _is_taken_by_brokers(self) -> Kafka:
+        if not SESSION[0] <= self.session_timeout <= SESSION[1]:
+            raise ValueError(
+                "session_timeout has to be from 6s to 30m, which brokers take without settings of their own"
+            )
+        if self.sasl is not None and self.sasl.mechanism == "PLAIN" and self.tls is None:
+            raise ValueError("sasl of mechanism PLAIN sends the password as it is; write tls, or a SCRAM mechanism")
         return self
 
     @property

@@ -76,7 +76,7 @@ def test_a_password_that_is_not_there_is_said_with_its_file(tmp_path: Path, text
     if text is not None:
         (tmp_path / "password").write_text(text)
     sasl = {"mechanism": "PLAIN", "username": "midwatch", "password_file": "password"}
-    kafka = model.Kafka.model_validate(KAFKA | {"sasl": sasl})
+    kafka = model.Kafka.model_validate(KAFKA | {"sasl": sasl, "tls": {}})
     with pytest.raises(KafkaUnavailableError, match="password"):
         settings_of(kafka, tmp_path)
 
@@ -126,6 +126,20 @@ def test_a_member_whose_name_another_process_has_ends(code: int) -> None:
     message = SimpleNamespace(error=lambda: KafkaError(code, "Static consumer fenced by other consumer"))
     with pytest.raises(FencedError, match="give each its own"):
         _polled([message])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"tls": {"certificate_file": "a.pem"}}, "certificate_file and key_file"),
+        ({"session_timeout": "1ms"}, "from 6s to 30m"),
+        ({"session_timeout": "10d"}, "from 6s to 30m"),
+        ({"sasl": {"mechanism": "PLAIN", "username": "u", "password_file": "p"}}, "sends the password as it is"),
+    ],
+)
+def test_what_no_broker_takes_or_everybody_reads_is_refused(keys: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        model.Kafka.model_validate({"brokers": ["b:9092"], "topics": ["events"], **keys})
 
 
 def test_one_topic_is_not_named_twice(make_platform) -> None:

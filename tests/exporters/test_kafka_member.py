@@ -213,6 +213,17 @@ def test_a_journal_that_was_taken_away_is_written_anew_with_what_is_pending(
     assert total(one)["predicted", "yes"] == 3
 
 
+def test_records_that_no_frame_takes_together_are_counted_in_several(
+    one: Running, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in range(8):
+        broker.send(TOPIC, 0, NOW + 2, prediction(f"c{place}", NOW + 2))
+    monkeypatch.setattr(journal, "MAX_FRAME", 300)
+    one.work()
+    assert total(one)["predicted", "yes"] == 2 + 8
+    assert broker.committed[TOPIC, 0].offset == 2 + 8
+
+
 def test_a_request_that_is_lost_loses_no_record(one: Running, broker: Broker) -> None:
     broker.send(TOPIC, 0, NOW + 2, prediction("c", NOW + 2))
     one.group.faults.append(lambda _: Outcome.UNKNOWN)
