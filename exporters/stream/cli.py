@@ -67,11 +67,14 @@ def run(
     from exporters.events import privacy
     from exporters.stream import pushing, service
     from exporters.stream.query import Counted
+    from exporters.stream.sources import kafka
 
     loaded = load.load_platform(platform)
     section = loaded.stream
     if section is None:
         raise MidwatchError(f"{platform}: there is no section `stream`, which names what is read; see docs/stream.md")
+    if section.kafka:
+        kafka.ensure_reachable(section.kafka.servers)
     stop_telemetry = telemetry.setup("midwatch-stream")
     base = load.base_folder(platform)
     host, port = http_access.parse_address(listen or section.listen)

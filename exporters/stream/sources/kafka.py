@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from midwatch.errors import MidwatchError
 from midwatch.spec.stream import KafkaTopics
+
+CONNECT_SECONDS = 5.0
+"""How long a broker may take to take a connection when a driver starts."""
 
 RECORD = (
     "topic AS source",
@@ -17,6 +22,19 @@ RECORD = (
     "false AS is_loaded",
 )
 """Columns of `records`, from those of the connector."""
+
+
+def ensure_reachable(servers: Sequence[str]) -> None:
+    """Raise MidwatchError where no broker takes a connection: Spark's client would try for minutes, and say nothing."""
+    reasons = []
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+            return
+        except OSError as error:
+            reasons.append(f"{server}: {error.strerror or error}")
+    raise MidwatchError(f"no broker of stream.kafka.servers answers ({'; '.join(reasons)}): start one, or correct them")
 
 
 def read(spark: Any, topics: KafkaTopics, properties: Mapping[str, str], *, cores: int, most: int) -> Any:

@@ -89,8 +89,9 @@ def test_charts_answer_a_pointer_under_the_policy(browser: Browser, running: Run
     with pages.opened(browser, running.url + "/models/fraud") as page:
         chart = page.locator("#traffic figure.chart").first
         chart.locator(".uplot canvas").wait_for()
-        chart.locator(".u-over").hover()
-        page.wait_for_function("document.querySelector('#traffic .readout').textContent.includes('v1 ')")
+        reads_v1 = "(document.querySelector('#traffic .readout')?.textContent ?? '').includes('v1 ')"
+        while not page.evaluate(reads_v1):  # a chart that is drawn anew has to be pointed at again
+            chart.locator(".u-over").hover()
 
 
 def test_nothing_needs_a_script(browser: Browser, running: Running) -> None:
