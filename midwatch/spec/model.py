@@ -310,8 +310,8 @@ class KafkaSasl(Strict):
     """File with the client's password."""
 
 
-SESSION = (6.0, 1800.0)
-"""Seconds: a broker's group.min.session.timeout.ms and group.max.session.timeout.ms."""
+SESSION = (1.0, 1800.0)
+"""Seconds. Kafka's brokers take 6 to 1800 where nobody sets group.min.session.timeout.ms and its opposite."""
 
 
 class Kafka(Strict):
@@ -346,7 +346,7 @@ class Kafka(Strict):
     def _is_taken_by_brokers(self) -> Kafka:
         if not SESSION[0] <= self.session_timeout <= SESSION[1]:
             raise ValueError(
-                "session_timeout has to be from 6s to 30m, which brokers take without settings of their own"
+                "session_timeout has to be from 1s to 30m; a broker takes 6s and more, if it has no settings of its own"
             )
         if self.sasl is not None and self.sasl.mechanism == "PLAIN" and self.tls is None:
             raise ValueError("sasl of mechanism PLAIN sends the password as it is; write tls, or a SCRAM mechanism")
