@@ -3,15 +3,64 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 
-from midwatch.http_access import ServeError
-from midwatch.http_server import Connections
+from midwatch import exposition
+from midwatch.http_access import ServeError, admission
+from midwatch.http_server import Connections, Limits, Request, Respond
 
 Beside = Callable[[threading.Event], None]
 """What runs in a thread of its own until the event is set; one that hangs holds up neither the end nor another."""
+
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where to listen, the token that whoever asks needs, and one that admits to /metrics alone."""
+
+    host: str
+    port: int
+    token: bytes | None = None
+    metrics_token: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a service that only publishes has to say: the text of /metrics, and why it is not ready, empty if it is."""
+
+    text: Callable[[], bytes]
+    problem: Callable[[], str] = str
+
+
+async def publish(
+    published: Published, address: Address, *, beside: Mapping[str, Beside], started: Callable[[str], None]
+) -> None:
+    """Serve /metrics, /healthz and /readyz, and nothing else, as `serve` does."""
+    connections = Connections(
+        lambda request, respond: _answer(published, request, respond),
+        Limits(max_body=0, max_connections=100),
+        admission(address.token),
+    )
+    await serve(connections, address.host, address.port, beside=beside, started=started)
+
+
+def _answer(published: Published, request: Request, respond: Respond) -> None:
+    if request.path == b"/healthz":
+        respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
+    elif request.path == b"/readyz":
+        problem = published.problem()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problem else HTTPStatus.OK
+        respond(status, json.dumps({"status": problem or "ready"}).encode(), _JSON)
+    elif request.path == b"/metrics":
+        respond(HTTPStatus.OK, published.text(), exposition.CONTENT_TYPE)
+    else:
+        respond(HTTPStatus.NOT_FOUND, b'{"error":"there are /metrics, /healthz and /readyz"}', _JSON)
 
 
 async def serve(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 
 import midwatch
 from exporters.systems import kinds
 from exporters.systems.polling import Polled
-from midwatch import exposition, http_access, http_server, http_service, metrics
+from midwatch import exposition, http_access, http_service, metrics
 from midwatch.spec.model import Platform
 
 
@@ -48,19 +47,7 @@ async def serve(sources: Sequence[Polled], address: Address, started: Callable[[
     """Serve until SIGTERM or SIGINT; `started` is called with the URL. ServeError when it cannot start as asked."""
     option, insecure = "--metrics-token-file", address.insecure
     token = http_access.bearer_token(address.host, address.token_file, insecure=insecure, option=option)
-    connections = http_server.Connections(
-        lambda request, respond: _answer(sources, request, respond),
-        http_server.Limits(max_body=0, max_connections=100),
-        http_access.admission(token),
-    )
+    where = http_service.Address(host=address.host, port=address.port, token=token)
+    published = http_service.Published(text=lambda: text(sources))
     beside = {source.name: source.run for source in sources}
-    await http_service.serve(connections, address.host, address.port, beside=beside, started=started)
-
-
-def _answer(sources: Sequence[Polled], request: http_server.Request, respond: http_server.Respond) -> None:
-    if request.path in http_access.OPEN:
-        respond(HTTPStatus.OK, b'{"status":"ok"}', "application/json")
-    elif request.path != b"/metrics":
-        respond(HTTPStatus.NOT_FOUND, b'{"error":"there are /metrics, /healthz and /readyz"}', "application/json")
-    else:
-        respond(HTTPStatus.OK, text(sources), exposition.CONTENT_TYPE)
+    await http_service.publish(published, where, beside=beside, started=started)

@@ -34,11 +34,11 @@ def serve(
     import asyncio
     import logging
 
-    from midwatch import http_access, telemetry
+    from midwatch import http_access, http_service, telemetry
     from midwatch.errors import MidwatchError
     from midwatch.prometheus import Client
     from midwatch.spec import evaluation, load
-    from monitors.evaluator import kinds, service
+    from monitors.evaluator import kinds
     from monitors.evaluator.rounds import Rounds
 
     platform = load.load_platform(file)
@@ -53,8 +53,7 @@ def serve(
     )
     rounds = Rounds(client, {name: kinds.prepare_of(name)(platform) for name in promised})
     stop_telemetry = telemetry.setup("midwatch-evaluator")
-    address = service.Address(host=host, port=port, token=token)
+    address = http_service.Address(host=host, port=port, token=token)
     log = logging.getLogger(__name__)
-    ready = service.serve(rounds, platform.evaluator.every, address, lambda url: log.info("ready", extra={"url": url}))
-    asyncio.run(ready)
+    asyncio.run(rounds.serve(platform.evaluator.every, address, lambda url: log.info("ready", extra={"url": url})))
     stop_telemetry()

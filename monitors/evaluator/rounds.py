@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Event
 
 import midwatch
-from midwatch import exposition, metrics
+from midwatch import exposition, http_service, metrics
 from midwatch.errors import MidwatchError
 from midwatch.exposition import Sample
 from midwatch.prometheus import Client
@@ -54,6 +54,12 @@ class Rounds:
     def problem(self) -> str:
         """Why some kind could not be evaluated in the last round; empty if all were."""
         return "; ".join(f"{name}: {kind.problem}" for name, kind in self._kinds.items() if kind.problem)
+
+    async def serve(self, every: float, address: http_service.Address, started: Callable[[str], None]) -> None:
+        """Evaluate each `every` seconds, and publish until SIGTERM or SIGINT; ServeError when the port is taken."""
+        published = http_service.Published(text=self.text, problem=lambda: self.problem)
+        beside = {"rounds": lambda ended: self.run(every, ended)}
+        await http_service.publish(published, address, beside=beside, started=started)
 
     def run(self, every: float, ended: Event) -> None:
         """Evaluate each `every` seconds until it is ended."""

@@ -57,7 +57,7 @@ def serve(
     import threadpoolctl
     import uvloop
 
-    from midwatch import http_access, telemetry
+    from midwatch import http_access, http_service, telemetry
     from midwatch.errors import MidwatchError
     from monitors.explainer import background as backgrounds
     from monitors.explainer import explainer, models, remote, service
@@ -74,7 +74,7 @@ def serve(
     )
     host, port = http_access.parse_address(listen)
     token = http_access.bearer_token(host, token_file, insecure=insecure)
-    address = service.Address(
+    address = http_service.Address(
         host=host,
         port=port,
         token=token,

@@ -52,16 +52,6 @@ class Limits:
     cache: int = 64 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Address:
-    """Where to listen, the token that whoever asks needs, and one that admits to /metrics alone."""
-
-    host: str
-    port: int
-    token: bytes | None = None
-    metrics_token: bytes | None = None
-
-
 class Service:
     """Explains rows of one version of a model."""
 
@@ -74,7 +64,7 @@ class Service:
         self._open = 0
         self._usual_seconds = 0.0
 
-    async def serve(self, address: Address, started: Callable[[str], None]) -> None:
+    async def serve(self, address: http_service.Address, started: Callable[[str], None]) -> None:
         """Serve until SIGTERM or SIGINT; ServeError when the port is taken."""
         connections = http_server.Connections(
             self.answer,

@@ -49,7 +49,7 @@ def serve(
     import asyncio
     import logging
 
-    from midwatch import http_access, telemetry
+    from midwatch import http_access, http_service, telemetry
     from midwatch.spec import load
     from monitors.loop import service
 
@@ -61,7 +61,7 @@ def serve(
     metrics_token = http_access.read_token(metrics_token_file) if metrics_token_file else None
     stop_telemetry = telemetry.setup(service.SERVICE)
     wanted = service.Options(platform=platform, base=load.base_folder(file), state=state, prometheus=prometheus)
-    address = service.Address(host=host, port=port, token=token, metrics_token=metrics_token)
+    address = http_service.Address(host=host, port=port, token=token, metrics_token=metrics_token)
     log = logging.getLogger("monitors.loop")
     asyncio.run(service.serve(service.Loop(wanted), address, lambda url: log.info("ready", extra={"url": url})))
     stop_telemetry()

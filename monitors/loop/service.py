@@ -55,16 +55,6 @@ class Options:
     prometheus: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Address:
-    """Where to listen, and the tokens that whoever asks needs."""
-
-    host: str
-    port: int
-    token: bytes | None = None
-    metrics_token: bytes | None = None
-
-
 @dataclass(kw_only=True)
 class _Acting:
     """What the process that acts has: the log, and a follower of each model."""
@@ -238,7 +228,7 @@ def _sources(followers: list[Follower]) -> dict[str, bool]:
 # Serving -----------------------------------------------------------------------------------------------------------
 
 
-async def serve(loop: Loop, address: Address, started: Callable[[str], None]) -> None:
+async def serve(loop: Loop, address: http_service.Address, started: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `started` is called with the URL. ServeError when the port is taken."""
     connections = http_server.Connections(
         lambda request, respond: _answer(loop, request, respond),

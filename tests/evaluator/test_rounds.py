@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import yaml
 
-from midwatch import exposition, jobs
+from midwatch import exposition, http_service, jobs
 from midwatch.app import units
 from midwatch.prometheus import Line, Sample, UnreachableError
 from midwatch.spec import evaluation
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.model import Platform
-from monitors.evaluator import kinds, service
+from monitors.evaluator import kinds
 from monitors.evaluator.rounds import MOST_FAILURES, Rounds
 from tests.conftest import midwatch_here, platform_document
 
@@ -226,7 +226,7 @@ def test_it_is_served_with_a_token_and_says_whether_it_can_judge(apart: Counted)
     def started(url: str) -> None:
         asyncio.get_running_loop().run_in_executor(None, ask, url)
 
-    asyncio.run(service.serve(rounds, 3600, service.Address(host="127.0.0.1", port=0, token=b"t"), started))
+    asyncio.run(rounds.serve(3600, http_service.Address(host="127.0.0.1", port=0, token=b"t"), started))
     assert answers["metrics0"][0] == 401
     assert answers["metrics1"][0] == 200 and "ml_fairness_verdict" in answers["metrics1"][1]
     assert answers["readyz0"][0] == 200

@@ -21,9 +21,8 @@ import yaml
 
 from alerts import alerting_rule
 from alerts.rules import shipped
-from midwatch import jobs, metrics
+from midwatch import http_service, jobs, metrics
 from midwatch.app import units
-from midwatch.app.incident import service
 from midwatch.app.incident.watch import AGAIN_SECONDS, MOST_ALERTS, MOST_AT_ONCE, MOST_LINE, Watch
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Sample, UnreachableError
@@ -175,7 +174,7 @@ def test_the_service_shows_lines_to_whoever_has_the_token_and_says_that_promethe
         asyncio.get_running_loop().run_in_executor(None, ask, url)
 
     now.at += 1
-    asyncio.run(service.serve(watch, 3600, service.Address(host="127.0.0.1", port=0, token=b"t"), started))
+    asyncio.run(watch.serve(3600, http_service.Address(host="127.0.0.1", port=0, token=b"t"), started))
     assert answers["metrics0"][0] == 401
     assert answers["metrics1"][0] == 200 and 'alertname="A"' in answers["metrics1"][1]
     assert answers["readyz0"][0] == 503 and "gone" in answers["readyz0"][1]

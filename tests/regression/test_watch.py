@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from midwatch import http_service
 from midwatch.errors import MidwatchError
 from monitors.loop import service
 from monitors.regression import judged, watch
@@ -46,7 +47,7 @@ def test_the_service_of_the_loop_publishes_the_verdict_that_the_alert_reads(
         threading.Thread(target=scrape, args=(url,), daemon=True).start()
 
     loop.regressions.look = look  # type: ignore[method-assign]
-    address = service.Address(host="127.0.0.1", port=0)
+    address = http_service.Address(host="127.0.0.1", port=0)
     asyncio.run(service.serve(loop, address, begin))
     assert VERDICT.format("regressed") in scraped[0]
     assert VERDICT.format("steady").removesuffix("1.0") + "0.0" in scraped[0]

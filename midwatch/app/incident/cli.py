@@ -142,8 +142,8 @@ def watch(
     import logging
     from dataclasses import replace
 
-    from midwatch import http_access, telemetry
-    from midwatch.app.incident import service, where
+    from midwatch import http_access, http_service, telemetry
+    from midwatch.app.incident import where
     from midwatch.app.incident.watch import Watch
     from midwatch.errors import MidwatchError
 
@@ -155,9 +155,9 @@ def watch(
     token = http_access.bearer_token(host, metrics_token_file, insecure=insecure, option="--metrics-token-file")
     sources = replace(sources, evidence=(*sources.evidence, *(evidence or ())))
     stop_telemetry = telemetry.setup("midwatch-incidents")
-    address = service.Address(host=host, port=port, token=token)
+    address = http_service.Address(host=host, port=port, token=token)
     log = logging.getLogger(__name__)
-    asyncio.run(service.serve(Watch(sources), seconds, address, lambda url: log.info("ready", extra={"url": url})))
+    asyncio.run(Watch(sources).serve(seconds, address, lambda url: log.info("ready", extra={"url": url})))
     stop_telemetry()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from threading import Event
 
 import midwatch
-from midwatch import exposition, metrics, upstream
+from midwatch import exposition, http_service, metrics, upstream
 from midwatch.app.incident import explain
 from midwatch.app.incident.explain import Sources
 from midwatch.errors import MidwatchError
@@ -59,6 +59,12 @@ class Watch:
         self._sources, self._explained, self._clock = sources, explained, clock
         self._said: Mapping[Key, _Said] = {}  # another one at each change: whoever scrapes reads it meanwhile
         self._last_look, self.problem = 0.0, "Prometheus has not been asked yet"
+
+    async def serve(self, every: float, address: http_service.Address, started: Callable[[str], None]) -> None:
+        """Look at the alerts each `every` seconds, and publish until SIGTERM or SIGINT; ServeError on a taken port."""
+        published = http_service.Published(text=self.text, problem=lambda: self.problem)
+        beside = {"watch": lambda ended: self.run(every, ended)}
+        await http_service.publish(published, address, beside=beside, started=started)
 
     def run(self, every: float, ended: Event) -> None:
         """Look again and again until it is ended; a look that fails is said, and the next may well succeed."""
