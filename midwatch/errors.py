@@ -38,6 +38,10 @@ class Problem:
         return f"{place}:{where} {self.message}{remedy}"
 
 
+OUTPUT_CLOSED = "standard output was closed before all was written"
+"""What is said when whoever reads our output, such as `head`, has seen enough."""
+
+
 class MidwatchError(Exception):
     """Something the caller cannot carry on from; the command line prints it as one line and exits with `exit`."""
 

@@ -8,6 +8,9 @@ client has joined again meanwhile. confluent-kafka (librdkafka) is at home here.
 from __future__ import annotations
 
 import logging
+import math
+import re
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -49,6 +52,28 @@ _FENCED = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED,
 _log = logging.getLogger(__name__)
 
 
+class _Seldom(logging.Filter):
+    """Lets what a client says of its connections through once a minute: it says so many times a second."""
+
+    SECONDS = 60.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether nothing was said lately that differs in numbers alone."""
+        said, now = re.sub(r"\d+", "", record.getMessage()), time.monotonic()
+        is_new = now - self._told.get(said, -math.inf) >= self.SECONDS
+        if is_new:
+            self._told[said] = now
+        return is_new
+
+
+_connections_log = logging.getLogger(f"{__name__}.connections")
+_connections_log.addFilter(_Seldom())
+
+
 class KafkaUnavailableError(MidwatchError):
     """The brokers do not answer, or not as they should."""
 
@@ -80,7 +105,7 @@ def settings_of(kafka: spec.Kafka, folder: Path) -> dict[str, Any]:
     """librdkafka's settings of a connection; files are relative to a folder. MidwatchError for a file without text."""
     settings: dict[str, Any] = {
         "bootstrap.servers": kafka.places,
-        "logger": _log,
+        "logger": _connections_log,
         "log_level": 4,  # what it has to say about connections that are made again is of no use
         "socket.timeout.ms": int(ANSWER_SECONDS * 1000),
         "reconnect.backoff.max.ms": 2000,

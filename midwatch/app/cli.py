@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 import traceback
 
 from midwatch import modules, untrusted_text
-from midwatch.errors import Exit, MidwatchError
+from midwatch.errors import OUTPUT_CLOSED, Exit, MidwatchError
 
 COMMANDS = {
     "init": ("midwatch.app.init", "Write a commented platform.yaml to start from."),
@@ -69,6 +70,10 @@ def main(arguments: list[str] | None = None) -> None:
         except MidwatchError as error:
             print(str(error), file=sys.stderr)  # noqa: T201 - the one place where errors become lines
             sys.exit(error.exit)
+        except BrokenPipeError:
+            sys.stdout = io.StringIO()  # what is left is written there at the end
+            print(OUTPUT_CLOSED, file=sys.stderr)  # noqa: T201 - see above
+            sys.exit(Exit.USAGE)
         except Exception as error:
             print(_unexpected(error), file=sys.stderr)  # noqa: T201 - see above
             sys.exit(Exit.USAGE)

@@ -12,7 +12,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from midwatch.errors import MidwatchError
+from midwatch.errors import OUTPUT_CLOSED, MidwatchError
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -35,7 +35,7 @@ class Folders(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             sys.stdout = io.StringIO()  # what is left is written there at the end
-            raise MidwatchError("standard output was closed before all was written") from error
+            raise MidwatchError(OUTPUT_CLOSED) from error
         except EOFError as error:
             raise MidwatchError("standard input ended before it was read") from error
 

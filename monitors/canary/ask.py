@@ -57,13 +57,16 @@ def placed(question: Question, platform: platform_spec.Platform, region: str | N
     InvalidInputError for another one, and for none at the view: versions of two regions have two kinds of traffic.
     """
     regions = platform.regions
-    known = sorted(regions.planes) if regions is not None and regions.is_view else [regions.here] if regions else []
     if regions is None and region is None:
         return question
-    wanted = region or (None if platform.is_view or regions is None else regions.here)
+    if regions is None:
+        message = f"there is no region {region!r}: the platform file has no regions"
+        raise InvalidInputError([Problem(file="--region", message=message, remedy="leave it out")])
+    known = sorted(regions.planes) if regions.is_view else [regions.here]
+    wanted = region or (None if platform.is_view else regions.here)
     if wanted not in known:
         message = "missing: the view has the series of all regions" if region is None else f"not {region!r} here"
-        remedy = f"one of {', '.join(map(str, known)) or 'none: the platform file has no regions'}"
+        remedy = f"one of {', '.join(map(str, known))}"
         raise InvalidInputError([Problem(file="--region", message=message, remedy=remedy)])
     return replace(question, region=wanted, is_labelled=platform.is_view)
 

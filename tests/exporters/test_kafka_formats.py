@@ -142,6 +142,19 @@ def test_what_no_broker_takes_or_everybody_reads_is_refused(keys: dict[str, obje
         model.Kafka.model_validate({"brokers": ["b:9092"], "topics": ["events"], **keys})
 
 
+def test_what_a_client_says_of_its_connections_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("exporters.kafka.client.time.monotonic", lambda: now[0])
+    log = settings_of(model.Kafka.model_validate(KAFKA), Path())["logger"]
+    for passed in (0.0, 0.5, 59.0, 61.0):
+        now[0] = 1000.0 + passed
+        log.error("FAIL: broker-a unreachable (after %dms in state CONNECT)", passed)
+    log.error("FAIL: broker-b unreachable (after 0ms in state CONNECT)")
+    assert [record.getMessage()[6:14] for record in caplog.records] == ["broker-a", "broker-a", "broker-b"]
+
+
 def test_one_topic_is_not_named_twice(make_platform) -> None:
     with pytest.raises(ValueError, match="topics has events twice"):
         make_platform(exporter={"kafka": {"brokers": ["a:9092"], "topics": ["events", "events"]}})

@@ -142,10 +142,11 @@ def test_streams_that_end_early_never_say_fail(monkeypatch: pytest.MonkeyPatch, 
     assert done.stderr.startswith("standard ")
 
 
-def test_a_reader_that_leaves_is_not_a_fail(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["schema", "--version"])
+def test_a_reader_that_leaves_is_not_a_fail(asked: str) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = modules.command("midwatch", "schema")
+    command = modules.command("midwatch", asked)
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (2, "standard output was closed before all was written\n")

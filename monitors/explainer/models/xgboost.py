@@ -51,7 +51,7 @@ def load(where: str, columns: Sequence[str], access: Access) -> Loaded:  # noqa:
     try:
         booster.load_model(where)
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(str(error).partition("Stack trace")[0].split())[:200]
         raise ModelError(f"{where}: no model of XGBoost in JSON or UBJSON: {said}") from error
     booster.set_param({"nthread": 1})
     if booster.num_features() != len(columns):
