@@ -133,7 +133,9 @@ def test_the_flights_story_adds_up(story: Story) -> None:
     assert document["predictions_waiting"] == document["predictions_sent"] - document["labels_joined"]
     assert document["targets_up"] == document["targets_total"] == 16 + has_postgresql()  # then region b has an exporter
     verdicts = {canary["canary"]: canary for canary in document["canaries"]}
-    assert {name: canary["verdict"] for name, canary in verdicts.items()} == {"v3": "pass", "v2": "fail"}, verdicts
+    assert {name: canary["verdict"] for name, canary in verdicts.items()} == {"v3": "pass", "v2": "fail"}, [
+        f"{name}: {canary['reason']}" for name, canary in verdicts.items()
+    ]
     assert any(word in verdicts["v2"]["reason"] for word in ("latency", "accuracy"))
     alerts = {(alert["name"], alert["version"]): alert for alert in document["alerts"]}
     drift, slow = alerts["ModelInputDrift", "v1"], alerts["ModelLatencyHigh", "v2"]
