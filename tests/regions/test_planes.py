@@ -84,6 +84,24 @@ def test_a_plane_whose_alerts_reach_nobody_is_heard_of(
     assert told == {"east", GLOBAL}
 
 
+@pytest.mark.parametrize(
+    ("undelivered", "heartbeat", "is_told"),
+    [("3x40", "0+15x40", True), ("0x40", "0+15x40", False), (None, "0+15x40", True), (None, "0x40", False)],
+    ids=["they reach nobody", "they reach somebody", "nothing tells", "it is silent"],
+)
+def test_a_plane_that_is_heard_and_does_not_see_itself_may_be_mute(
+    promtool: Any, at: At, undelivered: str | None, heartbeat: str, *, is_told: bool
+) -> None:
+    (rules,) = yaml.safe_load(rendered_files(at("west"))["prometheus/rules/regions.yml"])["groups"]
+    (mute,) = (one for one in rules["rules"] if one.get("alert") == "RegionMute" and one["labels"]["region"] == "east")
+    series = {f'{metrics.COPIED_HEARTBEAT.name}{{from_region="east"}}': heartbeat}
+    if undelivered is not None:
+        series[f'{metrics.COPIED_UNDELIVERED.name}{{from_region="east"}}'] = undelivered
+    told = 'count(ALERTS{alertname="RegionMute", alertstate="firing", region="east"})'
+    expected = [value(told, "8m", "{}" if is_told else None)]
+    assert promtool([rules | {"rules": [mute]}], series, expected, "15s") == ""
+
+
 def test_a_planes_own_addresses_are_used(at: At) -> None:
     west = at("west")
     assert (west.prometheus.url, west.alertmanager.url) == (
