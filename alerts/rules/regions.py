@@ -60,7 +60,7 @@ def _mute(platform: Platform, regions: Regions, name: str) -> AlertingRule:
         platform.operator,
         Severity.PAGE,
         f"The alerts of {name} reach nobody",
-        "Its Prometheus evaluates its rules, and no Alertmanager takes what it sends, or nothing tells whether one does.",
+        "It evaluates its rules, and no Alertmanager takes what it sends, or it cannot tell whether one does.",
         proof=Proof(
             fires={str(undelivered): "3x40"},
             silent=heartbeats | {str(undelivered): "3x12 0x28"},
