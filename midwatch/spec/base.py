@@ -39,7 +39,8 @@ HostPort = Annotated[
 class Strict(BaseModel):
     """Refuses unknown keys and silent conversions; instances do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+    # Most sections are only ever read inside others, and need no validator of their own.
 
 
 Place = tuple[str | int, ...]

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+from midwatch.spec import descriptions
 from midwatch.spec import stores as spec
 from midwatch.spec.stores.base import Store
 from midwatch.spec.values import format_duration
@@ -28,6 +29,7 @@ TYPES = {
 
 def rows(settings: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """A line of the table for each key, with those of a section below it."""
+    descriptions.fill(settings)
     for name, info in settings.model_fields.items():
         written = str(settings.__annotations__[name])
         section = next(_sections(info.annotation), None)
@@ -58,6 +60,7 @@ def default_of(info: Any) -> str:
 def test_every_key_of_a_kind_is_in_the_guide_with_type_default_and_meaning(kind: str) -> None:
     settings = spec.KINDS[kind].model_fields[kind].annotation
     assert settings is not None
+    descriptions.fill(settings)
     assert all(info.description for info in settings.model_fields.values())
     table = "\n".join([f"### `{kind}`", "", settings.__doc__ or "", "", *TABLE, *rows(settings)])
     assert table in GUIDE.read_text(), table
