@@ -21,6 +21,10 @@ CHECKED_ROWS = 20
 """Rows of the background whose exact contributions have to add up before they are believed."""
 MOST_SAMPLED = 1000
 """Features of a model that is sampled: a pair of permutations asks for twice as many rows."""
+WHOLE = (
+    "all answers to the background are whole numbers (%s): if they are classes, what adds up to their numbers means "
+    "nothing; name what answers with probabilities"
+)
 SAMPLED = "paired permutations (sampled, interventional)"
 
 _log = logging.getLogger(__name__)
@@ -82,6 +86,8 @@ def build(
     """Ask the model for the background, and look whether its trees add up; ModelError when it does not answer."""
     found = _answers(loaded.model, sample.rows)
     place, name = chosen_output(output, found.shape[1], loaded.outputs)
+    if loaded.trees is None and (np.floor(found[:, place]) == found[:, place]).all():
+        _log.warning(WHOLE, ", ".join(f"{answer:g}" for answer in np.unique(found[:, place])[:3]))
     answers = permutations.Background(rows=sample.rows, answers=found[:, place])
     trees = _believed(loaded.trees, sample.rows, place)
     if trees is None and len(sample.columns) > MOST_SAMPLED:
@@ -123,10 +129,14 @@ def chosen_output(wanted: str | None, count: int, names: Sequence[str]) -> tuple
 
     ModelError where that is none.
     """
+    if count == 1:
+        own = names[-1] if names else ""  # of two classes it is the second one's
+        if wanted in (None, own or "0"):
+            return 0, own
+        raise ModelError(f"the model has one output{own and f', that of {own}'}: leave --output out")
     known = list(names) if len(names) == count else [str(place) for place in range(count)]
-    if wanted is None and count <= 2:
-        place = count - 1
-        return place, known[place] if count == 2 else (names[-1] if names else "")
+    if wanted is None and count == 2:
+        return 1, known[1]
     if wanted in known:
         return known.index(wanted), wanted
     raise ModelError(f"the model has {count} outputs: give --output {', '.join(known[:20])}")

@@ -90,7 +90,13 @@ def test_what_the_platform_file_states_is_what_has_to_come_out(server: Any) -> N
 
 @pytest.mark.parametrize(
     "answer",
-    [{"explanations": ["because"]}, {"data": {"anchor": ["age > 3"]}}, {"saliencies": {"a": []}}, {"outputs": []}],
+    [
+        {"explanations": ["because"]},
+        {"explanations": {"masks": [[0, 1]]}},
+        {"data": {"anchor": ["age > 3"]}},
+        {"saliencies": {"a": []}},
+        {"outputs": []},
+    ],
 )
 def test_an_answer_of_a_form_that_nobody_can_add_up_is_an_answer(server: Any, answer: Any) -> None:
     server.answer = answer

@@ -127,7 +127,10 @@ def _read(document: Any) -> Told:
 
 
 def _of_ours(document: Mapping[str, Any]) -> Told:
-    explanation = document["explanations"][0]
+    explanations = document["explanations"]
+    if isinstance(explanations, dict) and explanations:  # of LIME, as KServe's AIX server answers
+        return Told()
+    explanation = explanations[0]
     if not isinstance(explanation, dict) or not isinstance(explanation.get("attributions"), dict):
         return Told()
     amounts = [float(amount) for amount in explanation["attributions"].values()]
