@@ -68,6 +68,7 @@ def test_trees_of_scikit_learn_have_the_contributions_of_shap(name: str, tmp_pat
     assert np.array([one.attributions for one in found]) == pytest.approx(theirs, abs=1e-6)
     assert max(one.additivity_error for one in found) < 1e-12
     assert "TreeExplainer" in made.method
+    assert made.exact_seconds > 0
 
 
 def test_xgboost_has_the_contributions_of_shap(tmp_path: Path, background_file: Path) -> None:
