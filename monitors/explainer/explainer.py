@@ -46,7 +46,7 @@ class Explainer:
     """Explains rows of one version of a model.
 
     `precision` is the greatest standard error by the span of the attributions. `output` is the place of the answer that
-    is explained, and `output_name` what it is called, if anything. `exact_seconds` is what an exact explanation of a row
+    is explained, and `output_name` what it is called, if anything. `exact_seconds` is the time that an exact explanation
     took at the start, 0 of sampled ones: these end when they have to.
     """
 

@@ -26,8 +26,8 @@ from monitors.explainer.published import Published, Reason
 from monitors.explainer.workers import Failure, Job, Result, Workers
 
 SLOW = (
-    "a row took %.2g s to explain at the start, and the deadline is %g s: requests will be answered 504; have fewer trees, "
-    "bound their depth, or give --deadline more"
+    "a row took %.2g s to explain at the start, and the deadline is %g s: requests will be answered 504; have fewer "
+    "trees, bound their depth, or give --deadline more"
 )
 
 _log = logging.getLogger(__name__)
