@@ -46,8 +46,8 @@ class Explainer:
     """Explains rows of one version of a model.
 
     `precision` is the greatest standard error by the span of the attributions. `output` is the place of the answer that
-    is explained, and `output_name` what it is called, if anything. `exact_seconds` is the time that an exact explanation
-    took at the start, 0 of sampled ones: these end when they have to.
+    is explained, and `output_name` what it is called, if anything. `exact_seconds` is the time that an exact one
+    took at the start, and 0 of sampled ones: these end when they have to.
     """
 
     model_name: str

@@ -147,6 +147,17 @@ def test_the_second_protocol_gets_a_tensor(server: Any) -> None:
     assert body == {"inputs": [{"name": "input-0", "shape": [1, 2], "datatype": "FP64", "data": [1.0, 2.0]}]}
 
 
+def test_a_row_with_text_is_a_tensor_for_each_feature_of_the_second_protocol(server: Any) -> None:
+    probed(server.url, protocol="v2", row={"age": 1.0, "country": "de"})
+    ((_, _, body),) = server.requests
+    assert body["inputs"] == [
+        {"name": "age", "shape": [1, 1], "datatype": "FP64", "data": [1.0]},
+        {"name": "country", "shape": [1, 1], "datatype": "BYTES", "data": ["de"]},
+    ]
+    with pytest.raises(ValueError, match="row has text, which a tensor of numbers does not take; write the row by its"):
+        probed(server.url, protocol="v2", row=[1.0, "de"])
+
+
 def test_the_stanza_of_the_guide_is_one(platform_with: Any) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", Path("docs/explanations.md").read_text(), re.DOTALL)
     (stanza,) = (yaml.safe_load(block) for block in blocks if "endpoints:" in block)
