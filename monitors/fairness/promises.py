@@ -16,7 +16,7 @@ import numpy as np
 from midwatch import metrics
 from midwatch.spec.fairness import BY_RANK, BY_SCORE, CROSS, Fairness
 from midwatch.spec.model import Model
-from monitors.fairness import bounds, evidence, runs, small_cells, sums, verdict
+from monitors.fairness import bounds, class_names, evidence, runs, small_cells, sums, verdict
 from monitors.fairness.bounds import Bounds
 from monitors.fairness.fetch import Asked, Cell, Version, Window
 from monitors.fairness.measures import Cells
@@ -78,7 +78,7 @@ class _Case:
     """Counts of one rate, and what it can be with the missing labels, by stratum; nothing where none are needed.
 
     `lately` has the same of the last blocks, from which the detector of a late change learns. `folded` says what of it
-    stands under another name, `unseen_class` that the positive class was never seen, `share` how much of the
+    stands under another name, `unseen_class` why the classes that were seen say nothing, `share` how much of the
     false-alarm budget this run of counting has.
     """
 
@@ -216,7 +216,7 @@ def _summed_cases(model: Model, version: Version, promise: Fairness, asked: Aske
             lately=summed.bounds(slice(-evidence.RECENT_BLOCKS, None)) if needs_labels else (),
             labelled=summed.labelled() if needs_labels else {},
             folded=_folded(attribute, asked, summed.torn),
-            unseen_class=_unseen_class(model, asked, asked.labelled.get(version, {})) if lacks_positives else "",
+            unseen_class=_unseen_class(model, promise, rate, version, asked) if lacks_positives else "",
             calibration_errors=summed.calibration_errors(),
         )
 
@@ -263,7 +263,7 @@ def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, wind
                 lately=lately,
                 labelled=_labelled(groups, _from(cells, run.first), _from(settled, run.first)) if needs_labels else {},
                 folded=_folded(attribute, asked, source.get(version, {})),
-                unseen_class="" if rate == "accuracy" else _unseen_class(model, asked, source.get(version, {})),
+                unseen_class=_unseen_class(model, promise, rate, version, asked),
             )
 
 
@@ -291,15 +291,12 @@ def _folded(attribute: str, asked: Asked, cells: Mapping[Cell, Floats]) -> _Fold
     return _Folded.TEXTS if TEXT in parts else _Folded.NOTHING
 
 
-def _unseen_class(model: Model, asked: Asked, cells: Mapping[Cell, Floats]) -> str:
-    """That nothing is of the positive class, whose shares of 0 may be those of a name that is spelled otherwise."""
-    classes = {name for cell, row in cells.items() if row.sum() > 0 for name in cell[2:]}
-    if model.positive in classes:
-        return ""
-    said = f"nothing was predicted or labelled {model.positive}"
-    if "class" in asked.folded and metrics.OTHER in classes:
-        return f"{said}, and classes beyond the exporter's cap are counted as one: raise exporter.caps.classes"
-    return f"{said}, only {', '.join(sorted(classes - {''}))}: is positive spelled so?"
+def _unseen_class(model: Model, promise: Fairness, rate: str, version: Version, asked: Asked) -> str:
+    """Why a rate is none of the promised classes, by the names that were seen."""
+    of_labels = promise.measure != "demographic_parity"
+    counted = (asked.labelled if of_labels else asked.predicted).get(version, {})
+    settled = asked.settled.get(version, {}) if of_labels else {}
+    return class_names.doubt(model, rate, counted, settled, asked.folded, promise.min_events)
 
 
 def _by_stratum(cells: Mapping[Cell, Floats], attribute: str, is_stratified: bool) -> dict[str, dict[Cell, Floats]]:
@@ -400,7 +397,8 @@ def _bounds(
 
 def _finding(case: _Case, judgement: Judgement) -> Finding:
     doubt = _doubt(case, judgement)
-    late_doubt = doubt if case.folded is _Folded.COUNTS else _late_doubt(case, judgement)
+    says_nothing = case.folded is _Folded.COUNTS or case.unseen_class
+    late_doubt = doubt if says_nothing else _late_doubt(case, judgement)
     if late_doubt:
         judgement = replace(judgement, became_unfair=False)
     if doubt or (late_doubt and judgement.verdict is Verdict.FAIR):
@@ -420,7 +418,7 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
 
 def _doubt(case: _Case, judgement: Judgement) -> str:
     """Why what is not seen, labels or groups, leaves a verdict open; empty if it does not."""
-    if case.unseen_class and judgement.worst is not None:
+    if case.unseen_class:
         return case.unseen_class
     is_said = judgement.verdict is not Verdict.UNKNOWN or judgement.became_unfair
     if is_said if case.folded is _Folded.COUNTS else case.folded and judgement.verdict is Verdict.FAIR:
