@@ -26,6 +26,9 @@ from monitors.fairness.verdict import Counts, Judgement, Limit, Settings, Verdic
 TEXT = "text"
 """Group that stands for all values that look like free text: the exporter publishes none of them."""
 
+LATEST = 10
+"""A version is judged that predicted within the last of so many parts of the window."""
+
 RATES = {
     "demographic_parity": ("selected",),
     "equal_opportunity": ("true positives",),
@@ -156,7 +159,7 @@ def named(finding: Finding, names: Mapping[str, str]) -> Finding:
 
 
 def _serving(model: Model, asked: Asked, window: Window) -> list[Version]:
-    tail = max(1, window.size // 10)
+    tail = max(1, window.size // LATEST)
     ranked = asked.sums.get(metrics.GROUP_RANKED.name, {})
     return sorted(
         {

@@ -235,6 +235,24 @@ def test_a_platform_without_promises_says_where_to_write_one(tmp_path: Path) -> 
     assert "write models[].fairness" in done.stderr
 
 
+def test_a_promise_of_which_nothing_is_found_is_undecided_beside_one_that_is_kept(
+    prometheus: str, tmp_path: Path
+) -> None:
+    promise = {"attribute": "country", "measure": "demographic_parity", "difference": "5%", "public": True}
+    promises = [{**promise, "over": "60000s"}, {**promise, "difference": "6%", "over": "1200s", "block": "600s"}]
+    model = platform_document()["models"][0] | {"name": "fair", "slos": [], "groups": ["country"]}
+    document = platform_document(models=[model | {"fairness": promises}], prometheus={"url": prometheus})
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    command = ("fairness", "judge", "-f", tmp_path / "platform.yaml", "--json", "--end")
+    done = midwatch_here(*command, END + 3000)
+    long, short = json.loads(done.stdout)["windows"]
+    assert [one["verdict"] for one in long["findings"]] == ["fair"]
+    assert short["findings"] == []
+    assert done.returncode == 3
+    assert "fair: nothing is known of fairness country demographic_parity difference 6%" in done.stderr
+    assert "no version has predicted in the last 2m" in done.stderr
+
+
 def test_a_prometheus_that_does_not_answer_is_undecided(tmp_path: Path) -> None:
     document = platform_document(prometheus={"url": "http://127.0.0.1:9"})
     promise = {"attribute": "country", "measure": "accuracy_parity", "difference": "5%", "public": True}
