@@ -57,7 +57,8 @@ class Finding:
 
     `labelled` is the share of the settled predictions with a label, by group; empty where labels are not needed.
     `since` is when the version's counting began, as far as it is known: seconds since the epoch. `calibration_errors`
-    are the expected calibration errors by group, of a promise of calibration.
+    are the expected calibration errors by group, of a promise of calibration. `awaits_labels` says that missing labels
+    could turn over what the labelled show.
     """
 
     model: str
@@ -69,6 +70,7 @@ class Finding:
     reason: str
     since: float
     calibration_errors: Mapping[str, float] = field(default_factory=dict)
+    awaits_labels: bool = False
 
     @property
     def people(self) -> tuple[str, str, str]:
@@ -400,6 +402,7 @@ def _bounds(
 
 def _finding(case: _Case, judgement: Judgement) -> Finding:
     doubt = _doubt(case, judgement)
+    awaits_labels = bool(_label_doubt(case, judgement) or _late_doubt(case, judgement))
     says_nothing = case.folded is _Folded.COUNTS or case.unseen_class
     late_doubt = doubt if says_nothing else _late_doubt(case, judgement)
     if late_doubt:
@@ -415,6 +418,7 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
         judgement=judgement,
         labelled=case.labelled,
         calibration_errors=case.calibration_errors,
+        awaits_labels=awaits_labels,
         reason="; ".join(filter(None, (doubt or _shown(case, judgement), late_doubt if not doubt else ""))),
     )
 
@@ -426,6 +430,11 @@ def _doubt(case: _Case, judgement: Judgement) -> str:
     is_said = judgement.verdict is not Verdict.UNKNOWN or judgement.became_unfair
     if is_said if case.folded is _Folded.COUNTS else case.folded and judgement.verdict is Verdict.FAIR:
         return case.folded.value
+    return _label_doubt(case, judgement)
+
+
+def _label_doubt(case: _Case, judgement: Judgement) -> str:
+    """Why missing labels leave a verdict open; empty if they do not."""
     missing = _missing_labels(case, judgement)
     if not missing or judgement.verdict is Verdict.UNKNOWN:
         return ""

@@ -52,17 +52,18 @@ class Seeded(Past):
             self.course("ml_settled_group_predictions_total", row, **where, predicted=predicted)
         self.course("ml_settled_group_outcomes_total", course[1], **where, predicted="fraud", actual="fraud")
 
-    def errors(self, model: str, group: str, errors: Any) -> None:
-        """Settled errors of a regression, of which 100 are the greatest that count."""
+    def errors(self, model: str, group: str, errors: Any, bound: float = 100, unlabelled: int = 0) -> None:
+        """Settled errors of a regression, the greatest that counts, and so many a block without a label."""
         where = {"model": model, "version": "v1", "attribute": "country", "group": group}
-        far = (errors > 100).sum(axis=1)
-        rows = {"yes": errors.shape[1] - far, "no": far, "": np.minimum(errors, 100).sum(axis=1)}
+        far = (errors > bound).sum(axis=1)
+        rows = {"yes": errors.shape[1] - far, "no": far, "": np.minimum(errors, bound).sum(axis=1)}
         sums = {name: np.concatenate([[0.0], np.cumsum(row)]) for name, row in rows.items()}
         for within in ("yes", "no"):
-            self.course("ml_settled_group_errors_total", sums[within], **where, bound="100", within=within)
-        self.course("ml_settled_group_absolute_error_total", sums[""], **where, bound="100")
+            self.course("ml_settled_group_errors_total", sums[within], **where, bound=f"{bound:g}", within=within)
+        self.course("ml_settled_group_absolute_error_total", sums[""], **where, bound=f"{bound:g}")
+        everything = sums["yes"] + sums["no"] + unlabelled * np.arange(BLOCKS + 1)
         for name in ("ml_group_predictions_total", "ml_settled_group_predictions_total"):
-            self.course(name, sums["yes"] + sums["no"], **where, predicted="amount")
+            self.course(name, everything, **where, predicted="amount")
 
 
 @pytest.fixture(scope="module")
