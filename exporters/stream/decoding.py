@@ -84,9 +84,14 @@ class Decoding:
 
 def _records(batch: pa.RecordBatch) -> Iterator[_Record]:
     columns = [batch.column(name) for name in records.COLUMNS]
-    told = [None if column.null_count == len(column) else column.to_pylist() for column in columns]
     nothing = [None] * batch.num_rows
-    return map(_Record._make, zip(*(column or nothing for column in told), strict=True))
+    told = [nothing if _is_empty(column) else column.to_pylist() for column in columns]
+    return map(_Record._make, zip(*told, strict=True))
+
+
+def _is_empty(column: pa.Array) -> bool:
+    """Whether a column has nothing, in any row: Kafka records have no headers, but for CloudEvents."""
+    return column.null_count == len(column) or (pa.types.is_list(column.type) and not len(column.flatten()))
 
 
 def _rows(parcels: Iterable[tuple[int, Parcel]]) -> pa.RecordBatch:

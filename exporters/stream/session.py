@@ -32,6 +32,7 @@ SETTINGS: dict[str, str] = {
 MACHINE: dict[str, str] = {
     "spark.driver.extraJavaOptions": "-Xss4m",  # Spark's redaction of a long error recurses
     "spark.driver.maxResultSize": "0",  # `stream.most` bounds a batch
+    "spark.python.daemon.module": "exporters.stream.worker_daemon",
 }
 """Settings of a Spark on this machine."""
 
