@@ -224,9 +224,7 @@ class Settling:
         progress.begin(begun, seconds)
         progress.cohorts[-1].ended = begun + seconds
 
-    def label(
-        self, entry: WaitingPrediction, outcome: Outcome | Deviation | None, time: float, count: int = 1
-    ) -> None:
+    def label(self, entry: WaitingPrediction, outcome: Outcome | Deviation | None, time: float, count: int = 1) -> None:
         """Count the label of a prediction that arrived at `time`; no outcome is a label that says nothing.
 
         Or `count` labels that are alike, of predictions that are and arrived together, without scores.

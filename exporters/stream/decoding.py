@@ -24,7 +24,7 @@ from exporters.events.counters import Counters
 from exporters.events.inference_log import Half
 from exporters.events.privacy import Privacy
 from exporters.events.waiting import WaitingHalf, WaitingLabel
-from exporters.stream import reading, records
+from exporters.stream import reading
 from exporters.stream.drift import row_bytes
 from exporters.stream.parcels import Arrived, Parcel
 from exporters.stream.waits import Fitness, WaitingPredictions

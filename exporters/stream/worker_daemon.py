@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 
+import pandas  # noqa: F401 - a worker loads it to read Arrow
+import pyspark.sql.streaming.proto.StateMessage_pb2
 import pyspark.worker  # noqa: F401 - what a worker runs
 from pyspark import daemon
 
