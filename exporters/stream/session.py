@@ -31,7 +31,6 @@ SETTINGS: dict[str, str] = {
 
 JAVA = (
     "-Xss4m",  # Spark's redaction of a long error recurses
-    "-XX:+UseParallelGC",  # G1's own threads take three times the processor time, and no batch waits for a pause
     "-XX:Tier4InvocationThreshold=100000",
     "-XX:Tier4MinInvocationThreshold=20000",
     "-XX:Tier4CompileThreshold=200000",
