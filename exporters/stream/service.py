@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import chain
@@ -150,12 +151,16 @@ class Service:
         counted = options.counted
         if self.judging is not None:
             counted = replace(counted, followers=(*counted.followers, Follower(self.judging.watched)))
-        with session.session(options.machine, options.stream.partitions, inputs.settings(options.stream)) as spark:
+        every = None if options.once else options.stream.every
+        with ExitStack() as opened:
+            spark = opened.enter_context(
+                session.session(options.machine, options.stream.partitions, inputs.settings(options.stream))
+            )
             records = inputs.records(spark, options.stream, options.base, state, options.properties)
-            every = None if options.once else options.stream.every
+            topics_now = opened.enter_context(inputs.topic_ids(spark, options.stream, options.properties))
             for attempt in range(1, query.STARTS + 1):
                 try:
-                    self.query.start(query.found(records, counted), options.checkpoint, every)
+                    self.query.start(query.found(records, counted), options.checkpoint, every, topics_now)
                     _log.info("counting", extra={"checkpoint": options.checkpoint})
                     while not asked.is_set() and not self.query.wait(LOOK_EVERY):
                         self._let_time_pass()
@@ -170,6 +175,8 @@ class Service:
     def _let_time_pass(self) -> None:
         """While nothing comes, what is old enough is settled, given up and judged all the same."""
         grace = GRACE + inputs.settle(self._options.stream)
+        if self.query.is_idle:
+            self.query.ensure_same_topics()  # no batch shows that a topic is another one, and has not more records
         is_quiet = self.query.is_idle and time.time() - self.folding.folded_at > grace
         if is_quiet:
             self.folding.advance(time.time() - grace)
