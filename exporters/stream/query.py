@@ -15,7 +15,7 @@ from pyspark.errors import PySparkException
 
 from exporters.events.privacy import Privacy
 from exporters.stream import checkpoint as checkpoints
-from exporters.stream import parcels
+from exporters.stream import parcels, workers
 from exporters.stream.decoding import Decoding
 from exporters.stream.drift.judging import Judging
 from exporters.stream.folding import Folding
@@ -96,9 +96,10 @@ class Query:
     def start(self, found: Any, checkpoint: str, every: float | None, topics_now: TopicIds = dict) -> None:
         """Start: a batch every so many seconds, or all that is there and no more.
 
-        Raises LedgerError when the ledger is another checkpoint's or a topic was created again, StreamError when Spark
-        refuses the checkpoint.
+        Raises LedgerError when the ledger is another checkpoint's or a topic was created again, WorkersError when a
+        cluster's workers cannot work, StreamError when Spark refuses the checkpoint.
         """
+        workers.ensure_ready(found.sparkSession, checkpoint)
         self._topics_now, self._topics = topics_now, topics_now()
         self._ledger.ensure_topics(self._topics)
         self._offsets = partial(checkpoints.offsets, found.sparkSession, checkpoint)
