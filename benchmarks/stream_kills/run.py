@@ -196,7 +196,13 @@ def _shown(name: str, outcome: Outcome) -> list[Figure | Comparison]:
     return [
         Figure(name=f"events lost over {name}", target=0, measured=lost, unit="events", better="less"),
         Figure(name=f"events double over {name}", target=0, measured=double, unit="events", better="less"),
-        Figure(name="batches until all is counted again", target=GOAL, measured=again, unit="batches", better="less"),
+        Figure(
+            name=f"batches until all is counted again, {name}",
+            target=GOAL,
+            measured=again,
+            unit="batches",
+            better="less",
+        ),
         Comparison(
             title=name,
             columns=("killed", "when a batch was", "found then", "times", "batches until all was counted, at most"),

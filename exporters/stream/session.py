@@ -32,6 +32,7 @@ SETTINGS: dict[str, str] = {
 DRIVER: dict[str, str] = {
     "spark.driver.extraJavaOptions": "-Xss4m",  # Spark's redaction of a long error recurses
     "spark.driver.maxResultSize": "0",  # `stream.most` bounds a batch
+    "spark.python.daemon.module": "exporters.stream.worker_daemon",
 }
 """Settings of the driver, which may be others in the user's own Spark configuration."""
 

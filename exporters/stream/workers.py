@@ -6,6 +6,7 @@ state on a disk of its own, and it is missing once another machine goes on with 
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -53,10 +54,11 @@ def _ensure(context: Any, mark: str | None) -> bool:
     try:
         told = context.parallelize([mark] * count, count).mapPartitions(_tell).collect()
     except Py4JJavaError as error:
-        why = reason(error)
-        if "No module named" not in why and "PYTHON_VERSION_MISMATCH" not in str(error):
-            raise WorkersError(f"workers of {context.master} cannot work: {why}") from error
-        raise WorkersError(f"workers of {context.master} have no Midwatch ({why}): {_REMEDY}") from error
+        text = str(error)
+        missing = re.search(r"No module named '[\w.]+'|PYTHON_VERSION_MISMATCH[^\n]*", text)
+        if missing is None:
+            raise WorkersError(f"workers of {context.master} cannot work: {reason(error)}") from error
+        raise WorkersError(f"workers of {context.master} lack something ({missing[0]}): {_REMEDY}") from error
     versions = {version for version, _ in told} - {midwatch.__version__}
     if versions:
         raise WorkersError(f"workers of {context.master} have Midwatch {min(versions)}: {_REMEDY}")
