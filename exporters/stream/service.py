@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JNetworkError
 
 import midwatch
 from exporters import collector, otlp
@@ -40,7 +40,16 @@ LOOK_EVERY = 1.0
 GRACE = 10.0
 """Seconds that a record may take to Kafka: so far behind the clock, time passes while nothing comes."""
 
+JAVA_ENDED = (
+    "Spark's Java has ended by itself, as it does where memory runs out (--memory) or somebody kills it; start the "
+    "driver again: it goes on where it was, and nothing is lost"
+)
+
 _log = logging.getLogger(__name__)
+
+
+class JavaEndedError(MidwatchError):
+    """The driver has lost its Java."""
 
 
 class Push(Protocol):
@@ -122,6 +131,9 @@ class Service:
             except (Py4JError, OSError) as error:
                 if asked.is_set():  # who stops all processes of a service ends Java at the same time
                     _log.warning("Spark had ended before the driver could end it; what is not counted is read again")
+                elif isinstance(error, ConnectionError | Py4JNetworkError):
+                    self.error = JavaEndedError(JAVA_ENDED)
+                    self.error.__cause__ = error
                 else:
                     self.error = error
             except BaseException as error:
