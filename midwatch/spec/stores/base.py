@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from midwatch.spec.base import Finding, Name, Place, Strict
 from midwatch.spec.values import Duration, format_duration
@@ -15,13 +15,7 @@ Command = Annotated[list[str], Field(min_length=1)]
 """A program and its arguments; no shell is involved."""
 
 
-class Documented(Strict):
-    """A section whose keys are described by the text below them; the documentation's tables are compared with it."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class Store(Documented):
+class Store(Strict):
     """Something whose loss would break the promise."""
 
     kind: ClassVar[str]

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from midwatch.spec.base import Name
-from midwatch.spec.stores.base import Documented, Store
+from midwatch.spec.base import Name, Strict
+from midwatch.spec.stores.base import Store
 
 
 class Fault(StrEnum):
@@ -18,7 +18,7 @@ class Fault(StrEnum):
     SWITCHOVER = "switchover"
 
 
-class CloudNativePg(Documented):
+class CloudNativePg(Strict):
     """A PostgreSQL cluster of CloudNativePG; drills switch its primary over."""
 
     namespace: Name

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from midwatch.spec.stores.base import Command, Documented, Store
+from midwatch.spec.base import Strict
+from midwatch.spec.stores.base import Command, Store
 
 
 class Fault(StrEnum):
@@ -14,7 +15,7 @@ class Fault(StrEnum):
     COMMANDS = "commands"
 
 
-class Commands(Documented):
+class Commands(Strict):
     """Any store, by commands that exit 0 for yes."""
 
     inject: Command

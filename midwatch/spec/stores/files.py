@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from midwatch.spec.base import Finding, Place
-from midwatch.spec.stores.base import Documented, Store, check_interval
+from midwatch.spec.base import Finding, Place, Strict
+from midwatch.spec.stores.base import Store, check_interval
 from midwatch.spec.values import SomeDuration
 
 
@@ -21,7 +21,7 @@ class Fault(StrEnum):
     DAMAGE_FILES = "damage_files"
 
 
-class Files(Documented):
+class Files(Strict):
     """A folder of files or objects, copied with checksums to another: models, references, dashboards, rules."""
 
     source: Path = Field(strict=False)

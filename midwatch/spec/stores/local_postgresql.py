@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from midwatch.spec.base import Finding, Place
-from midwatch.spec.stores.base import Documented, Store
+from midwatch.spec.base import Finding, Place, Strict
+from midwatch.spec.stores.base import Store
 from midwatch.spec.values import Duration, SomeDuration, format_duration
 
 
@@ -37,7 +37,7 @@ NEEDS_ARCHIVE = {Fault.LOSE_STORE, Fault.CORRUPT_BACKUP}
 """Faults after which only backup and archive are left."""
 
 
-class LocalPostgresql(Documented):
+class LocalPostgresql(Strict):
     """PostgreSQL servers that Midwatch runs on this machine: two regions, or one server with a backup and its WAL."""
 
     standby: bool = True

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from midwatch.spec.stores.base import Command, Documented, Store
+from midwatch.spec.base import Strict
+from midwatch.spec.stores.base import Command, Store
 
 
 class Fault(StrEnum):
@@ -17,7 +18,7 @@ class Fault(StrEnum):
     KILL_PRIMARY = "kill_primary"
 
 
-class PostgresqlCommands(Documented):
+class PostgresqlCommands(Strict):
     """What only the site can do to its servers."""
 
     inject: Command | None = None
@@ -40,7 +41,7 @@ class PostgresqlCommands(Documented):
         return self
 
 
-class Postgresql(Documented):
+class Postgresql(Strict):
     """PostgreSQL that others run: the connection strings (in files) of the clients' endpoint and of both servers."""
 
     endpoint_file: Path = Field(strict=False)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar
 
-from midwatch.spec.base import Finding, Name, Place
-from midwatch.spec.stores.base import Documented, Store, check_interval
+from midwatch.spec.base import Finding, Name, Place, Strict
+from midwatch.spec.stores.base import Store, check_interval
 from midwatch.spec.values import SomeDuration
 
 
@@ -17,7 +17,7 @@ class Fault(StrEnum):
     RESTORE = "restore"
 
 
-class Velero(Documented):
+class Velero(Strict):
     """A namespace that Velero backs up; a drill restores its newest backup into `restore_namespace`."""
 
     namespace: Name
