@@ -60,7 +60,8 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "size": size.run,
     "stream": stream.run,
     "stream-drift": stream_drift.run,
-    "stream-kills": stream_kills.run,
+    "stream-driver-kills": stream_kills.run_drivers,
+    "stream-executor-kills": stream_kills.run_executors,
 }
 
 

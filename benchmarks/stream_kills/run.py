@@ -71,22 +71,26 @@ class Outcome:
     counted: Counts
 
 
-def run(*, smoke: bool) -> Sequence[Figure | Comparison]:
-    """Events lost and double over kills of the driver and of executors, and batches until all is counted again."""
+def run_drivers(*, smoke: bool) -> Sequence[Figure | Comparison]:
+    """Events lost and double over kills of the driver, and batches until all is counted again."""
+    return _run("drivers", Drivers, smoke=smoke)
+
+
+def run_executors(*, smoke: bool) -> Sequence[Figure | Comparison]:
+    """The same over kills of executors, while their driver goes on."""
+    return _run("executors", Executors, smoke=smoke)
+
+
+def _run(name: str, killed: type[Drivers | Executors], *, smoke: bool) -> Sequence[Figure | Comparison]:
     if kafka_broker.jars() is None or not session.connector_jars(None):
-        print("stream-kills: jars are missing; scripts/kafka-jars fetches them", file=sys.stderr)
+        print(f"kills of {name}: jars are missing; scripts/kafka-jars fetches them", file=sys.stderr)
         return ()
     kills, count = (1, 300) if smoke else (20, 2_000)
-    found: list[Figure | Comparison] = []
+    topics = list(TOPICS)
     with tempfile.TemporaryDirectory() as folder, broker(Path(folder) / "broker") as servers:
-        for name, killed in (("drivers", Drivers), ("executors", Executors)):
-            topics = [f"{name}-{topic}" for topic in TOPICS]
-            create_topics(servers, topics, 2)
-            place = Place(Path(folder) / name, servers, topics)
-            found += _shown(
-                f"{kills} kills of {name}", _outcome(killed(place, random.Random(3)), servers, kills, count)
-            )
-    return found
+        create_topics(servers, topics, 2)
+        place = Place(Path(folder) / name, servers, topics)
+        return _shown(f"kills of {name}", _outcome(killed(place, random.Random(3)), servers, kills, count))
 
 
 def _outcome(killed: Drivers | Executors, servers: str, kills: int, count: int) -> Outcome:
@@ -181,8 +185,8 @@ def _noted(what: str, moment: str, place: Place, sending: Sending) -> Kill:
     )
 
 
-def _shown(name: str, outcome: Outcome) -> list[Figure | Comparison]:
-    wanted, counted = outcome.wanted, outcome.counted
+def _shown(kind: str, outcome: Outcome) -> list[Figure | Comparison]:
+    name, wanted, counted = f"{len(outcome.kills)} {kind}", outcome.wanted, outcome.counted
     names = sorted(wanted | counted)
     lost, double = (
         sum(max(0, one[name] - other[name]) for name in names) for one, other in ((wanted, counted), (counted, wanted))
