@@ -51,6 +51,10 @@ PACKAGES = {
 os.environ.pop("COLUMNS", None)
 # readline, which pytest loads, sets it behind Python's back, and workers inherit it: tables would be that narrow.
 
+os.environ.setdefault("GOGC", "400")
+os.environ.setdefault("GOMEMLIMIT", "400MiB")
+# Programs in Go collect their garbage that much later: promtool, Prometheus and an API server take a third less time.
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs so, and children inherit it: Ctrl-C would reach none of those tried here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
