@@ -44,7 +44,7 @@ def without_promises(platform: Platform) -> Platform:
 
 def by_the_minute(platform: Platform) -> Platform:
     """The same platform, which scrapes and evaluates seldom: three days of budgets are a quarter of the work."""
-    rarely = platform.prometheus.model_copy(update={"scrape_interval": 60.0, "evaluation_interval": 60.0})
+    rarely = platform.prometheus.model_copy(update={"scrape_interval": 120.0, "evaluation_interval": 120.0})
     return platform.model_copy(update={"prometheus": rarely})
 
 
