@@ -10,7 +10,7 @@ demo: $(READY) programs ## flights on real Prometheus, Alertmanager and MLflow: 
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),150s) $(FLAGS)
 
 test: $(READY) test-programs lint ## everything CI checks
-	$(BIN)/pytest --numprocesses 5 --dist loadscope $(ARGS)
+	$(BIN)/pytest --numprocesses 5 --max-worker-restart 0 $(ARGS)
 
 versions: $(READY) programs ## everything rendered, on newer Prometheus and Alertmanager too: builds them once (Go)
 	@scripts/try-versions $(ARGS)

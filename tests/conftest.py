@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import signal
@@ -27,6 +28,11 @@ from midwatch.spec import load, model
 
 settings.register_profile("midwatch", deadline=None)  # the machine may be busy with something else
 settings.load_profile("midwatch")
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 COMPUTING = ("alerts", "drift", "midwatch", "systems")
 """Folders whose tests compute and wait for nothing: they fill the time that others spend waiting for programs."""
@@ -60,23 +66,42 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def folder_of(nodeid: str) -> str:
-    return nodeid.split("/")[1]
+def pytest_configure() -> None:
+    """Compile the commands once: where no process may write bytecode, each of hundreds would compile them anew."""
+    if WORKER is None:
+        for package in ROOT.glob("*/__init__.py"):
+            compileall.compile_dir(package.parent, quiet=2)
 
 
-def lane_of(nodeid: str) -> int:
-    """Number of the worker that runs a test; a folder that is in no lane belongs to the last."""
-    folder = folder_of(nodeid)
+def folder_of(path: Path) -> str:
+    """The folder of the tests in which a file is; its own name, where it is right in `tests`."""
+    return path.relative_to(HERE).parts[0]
+
+
+def lane_of(folder: str) -> int:
+    """Number of the lane of a folder; one that is in no lane belongs to the last."""
     return next((number for number, lane in enumerate(LANES) if folder in lane), len(LANES) - 1)
 
 
-def place_of(nodeid: str) -> tuple[int, int]:
-    lane, folder = lane_of(nodeid), folder_of(nodeid)
+def place_of(path: Path) -> tuple[int, int]:
+    folder = folder_of(path)
+    lane = lane_of(folder)
     return lane, LANES[lane].index(folder) if folder in LANES[lane] else -1
 
 
+def is_run_here(folder: str) -> bool:
+    """Whether this worker runs the tests of a folder; without workers one process runs all."""
+    return WORKER is None or lane_of(folder) % WORKERS == int(WORKER.removeprefix("gw"))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """A worker imports the tests of its own lane alone."""
+    return None if collection_path == HERE or is_run_here(folder_of(collection_path)) else True
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: place_of(item.nodeid))
+    items[:] = [item for item in items if is_run_here(folder_of(item.path))]  # those that were asked for by name, too
+    items.sort(key=lambda item: place_of(item.path))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -86,21 +111,23 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A worker a lane: while some wait for programs another one computes."""
-    from xdist.scheduler import LoadScopeScheduling
+    """Each worker runs all that it has collected, which is its lane: while some wait for programs another computes."""
+    from xdist.scheduler import EachScheduling
 
-    class ByLane(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return str(lane_of(nodeid))
+    class ByLane(EachScheduling):
+        def schedule(self) -> None:
+            session: Any = config.pluginmanager.get_plugin("dsession")
+            session._session.testscollected = sum(map(len, self.node2collection.values()))
+            super().schedule()
 
     return ByLane(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A worker that computes beside programs leaves them the processors."""
-    if os.environ.get("PYTEST_XDIST_WORKER"):
+    if WORKER:
         with suppress(PermissionError):  # only root goes back to what it was
-            os.setpriority(os.PRIO_PROCESS, 0, 10 if folder_of(item.nodeid) in COMPUTING else 0)
+            os.setpriority(os.PRIO_PROCESS, 0, 10 if folder_of(item.path) in COMPUTING else 0)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -194,10 +194,23 @@ RUNNING: list[subprocess.Popen[bytes]] = []
 """The plane of these tests."""
 
 
+def needs_plane(item: pytest.Item | None) -> bool:
+    return isinstance(item, pytest.Function) and item.path.parent == HERE and "plane" in item.fixturenames
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on the plane come first, so that it need not run beside the others.
+
+    Their files run backwards: the last one's API server is then that of the first file without the plane.
+    """
+    on_plane = sorted(filter(needs_plane, items), key=lambda item: item.path, reverse=True)
+    items[:] = [*on_plane, *(item for item in items if not needs_plane(item))]
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop the plane after the last test of this folder: the tests of others need the cores."""
-    if nextitem is None or nextitem.path.parent != item.path.parent:
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Stop the plane after the last test that needs it: others need the cores."""
+    if not needs_plane(nextitem):
         stop()
 
 
