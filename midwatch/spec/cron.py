@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from itertools import pairwise
 from typing import Annotated
 
@@ -37,6 +38,7 @@ class Schedule:
     weekdays: frozenset[int]
     either_day: bool
 
+    @cache  # noqa: B019 - there are as many schedules as the platform file has; each is asked for by every alert of it
     def longest_gap(self) -> float:
         """Seconds between two times at most; ValueError when it never is time."""
         times = sorted(60 * hour + minute for hour in self.hours for minute in self.minutes)
