@@ -7,7 +7,11 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from midwatch.spec import key_texts
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 """A DNS label: it ends up in file names, Kubernetes names and label values."""
@@ -37,10 +41,23 @@ HostPort = Annotated[
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys and silent conversions; instances do not change."""
+    """Refuses unknown keys and silent conversions; instances do not change.
+
+    A validator is built when a section is first read: a section inside another one never needs its own. The texts
+    below the keys are read from the source where a schema shows them: pydantic would read it at every start.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
-    # Most sections are only ever read inside others, and need no validator of their own.
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        texts = key_texts.of(cls)
+        for name, info in cls.model_fields.items():
+            if name in texts:
+                properties[info.alias or name].setdefault("description", texts[name])
+        return schema
 
 
 Place = tuple[str | int, ...]

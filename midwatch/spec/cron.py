@@ -38,7 +38,7 @@ class Schedule:
     weekdays: frozenset[int]
     either_day: bool
 
-    @cache  # noqa: B019 - there are as many schedules as the platform file has; each is asked for by every alert of it
+    @cache  # noqa: B019 - schedules are few, and equal ones share what was found
     def longest_gap(self) -> float:
         """Seconds between two times at most; ValueError when it never is time."""
         times = sorted(60 * hour + minute for hour in self.hours for minute in self.minutes)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from midwatch.spec import descriptions, values
+from midwatch.spec import values
 from midwatch.spec.model import Platform
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,7 +27,6 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {
 
 def document() -> dict[str, Any]:
     """The schema as JSON values."""
-    descriptions.fill(Platform)
     schema = _as_written(Platform.model_json_schema(by_alias=True))
     return {"$schema": DIALECT, "title": "Midwatch platform file", **schema}
 

@@ -42,3 +42,13 @@ values = st.recursive(
 @given(st.dictionaries(texts, values, min_size=1, max_size=4))
 def test_a_document_is_read_back_as_it_was(document: dict) -> None:
     assert yaml.safe_load(yamlfile.dump(document)) == document
+
+
+@given(st.dictionaries(texts, values, min_size=1, max_size=4))
+def test_a_document_of_blocks_is_read_back_as_it_was(document: dict) -> None:
+    assert yaml.safe_load(yamlfile.dump_blocks(document)) == document
+
+
+def test_a_document_of_blocks_stays_readable_whatever_is_written_in_it() -> None:
+    text = "é €\n\U0001f600\n"
+    assert yamlfile.dump_blocks({"a": text}) == "a: |\n  é €\n  \U0001f600\n"

@@ -169,7 +169,9 @@ def test_a_backup_that_cannot_be_made_is_an_alert_although_the_older_one_verifie
 def test_tablespaces_are_copied_and_one_that_cannot_be_mapped_is_refused_in_words(store: Store) -> None:
     fast, late = store.place("fast"), store.place("late")
     store.ask(f"CREATE TABLESPACE fast LOCATION '{fast}'")
-    store.ask("CREATE TABLE quick TABLESPACE fast AS SELECT n FROM generate_series(1, 1000) n")
+    store.ask(
+        "CREATE TABLE quick WITH (autovacuum_enabled = off) TABLESPACE fast AS SELECT n FROM generate_series(1, 1000) n"
+    )
     made = backup.take(store.primary, store.cluster.backups)
     assert made.size > sum(path.stat().st_size for path in made.folder.rglob("*") if path.is_file())
     store.ask("INSERT INTO quick SELECT n FROM generate_series(1, 1000) n")
