@@ -60,6 +60,10 @@ os.environ.pop("COLUMNS", None)
 os.environ.setdefault("GOGC", "400")
 # Programs in Go that live for a test spend a sixth of their time on collecting garbage that would fit into memory.
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where the cores are shared, threads of one computation wait for each other busily: training the models of the flights
+# takes 6 CPU seconds with one thread, and 50 with two.
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs so, and children inherit it: Ctrl-C would reach none of those tried here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
