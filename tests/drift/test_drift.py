@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,7 @@ def test_what_is_no_number_is_missing_or_of_another_type() -> None:
     assert (of_texts.total, of_texts.missing, of_texts.wrong_type) == (1, 1, 1)
 
 
+@cache
 def fitted(window_rows: int = 500) -> reference.Reference:
     generator = source(4)
     columns = {"x": generator.normal(size=20_000), "colour": generator.choice(["red", "blue"], 20_000).tolist()}
