@@ -61,7 +61,9 @@ _SERVICES: Mapping[str, _Service] = {
         keeps=f"--checkpoint {STATE}/stream/checkpoint --sink {STATE}/stream/counts.db",
     ),
     jobs.RECOVERY: _Service(
-        description="Posture and drills of recovery as metrics", command="dr export", keeps=f"--evidence {STATE}/recovery"
+        description="Posture and drills of recovery as metrics",
+        command="dr export",
+        keeps=f"--evidence {STATE}/recovery",
     ),
     jobs.SYSTEMS: _Service(
         description="Asks systems for what they do not publish",
