@@ -176,7 +176,7 @@ class Counters:
         self._count_predicted(series, name)
         if event.score is not None and 0 <= event.score <= 1:
             self.series += 0 if series.scored else 2
-            series.expected += event.score if name == self._positive(event.model) else 1 - event.score
+            series.expected += event.score if name == self.positive(event.model) else 1 - event.score
             series.scored += 1
         return name
 
@@ -262,7 +262,7 @@ class Counters:
             predicted = self._published_class(entry.model, predicted)
             if truth == predicted == TEXT:
                 return None  # whether two texts are the same is not known: neither of them is kept
-        is_positive = truth == self._positive(model.model)
+        is_positive = truth == self.positive(model.model)
         predicted, truth = self._told_apart(series, predicted, truth)
         groups = {}
         if entry.groups:
@@ -494,7 +494,8 @@ class Counters:
         declared = self.declared.get(model)
         return declared.task == "regression" if declared else is_number(predicted)
 
-    def _positive(self, model: str) -> str:
+    def positive(self, model: str) -> str:
+        """The name of a model's positive class."""
         declared = self.declared.get(model)
         return declared.positive if declared and declared.positive else "true"
 

@@ -42,17 +42,20 @@ class Outcomes(msgspec.Struct):
     groups: dict[str, dict[str, Pairs]] = {}
     bins: dict[int, list[float]] = {}
 
-    def count(self, outcome: Outcome) -> None:
-        """Count one."""
-        count_pair(self.pairs, outcome.predicted, outcome.actual)
+    def count(self, outcome: Outcome, count: int = 1) -> None:
+        """Count one, or as many that are alike; those with a score are counted one by one."""
+        count_pair(self.pairs, outcome.predicted, outcome.actual, count)
         for attribute, group in outcome.groups.items():
             named = self.groups.setdefault(attribute, {}).setdefault(group, {})
-            count_pair(named, outcome.predicted, outcome.actual)
+            count_pair(named, outcome.predicted, outcome.actual, count)
         if outcome.score is not None:
-            place = bin_of(outcome.score)
-            if place not in self.bins:
-                self.bins[place] = [0.0, 0.0, 0.0]
-            score_into(self.bins[place], outcome)
+            score_into(self.cell(bin_of(outcome.score)), outcome)
+
+    def cell(self, place: int) -> list[float]:
+        """The cell of a score bin."""
+        if place not in self.bins:
+            self.bins[place] = [0.0, 0.0, 0.0]
+        return self.bins[place]
 
     def add(self, more: Outcomes) -> None:
         """Add the counts of others."""
@@ -83,19 +86,19 @@ def score_into(cell: list[float], outcome: Outcome) -> None:
     cell[2] += outcome.score or 0.0
 
 
-def count_pair(counts: Pairs, predicted: str, actual: str) -> None:
+def count_pair(counts: Pairs, predicted: str, actual: str, count: int = 1) -> None:
     """Count a predicted and actual class."""
     actuals = counts.get(predicted)
     if actuals is None:
         actuals = counts[predicted] = {}
-    actuals[actual] = actuals.get(actual, 0) + 1
+    actuals[actual] = actuals.get(actual, 0) + count
 
 
-def count_groups(counts: Grouped, groups: Mapping[str, str], predicted: str) -> None:
+def count_groups(counts: Grouped, groups: Mapping[str, str], predicted: str, count: int = 1) -> None:
     """Count a predicted class in each of its groups, which are by attribute."""
     for attribute, group in groups.items():
         classes = counts.setdefault(attribute, {}).setdefault(group, {})
-        classes[predicted] = classes.get(predicted, 0) + 1
+        classes[predicted] = classes.get(predicted, 0) + count
 
 
 def sums(one: Any, other: Any) -> Any:

@@ -56,6 +56,13 @@ class Cohort(msgspec.Struct, array_like=True):
             known = self.sums[version] = GroupSums()
         return known
 
+    def outcomes_of(self, version: str) -> Outcomes:
+        """Outcomes of a version."""
+        known = self.labelled.get(version)
+        if known is None:
+            known = self.labelled[version] = Outcomes()
+        return known
+
 
 class Settled(msgspec.Struct):
     """What was settled of a version: unlabelled by predicted class, outcomes, and all by group; and later labels."""
@@ -173,10 +180,12 @@ class Settling:
         """Whether a prediction is settled: one of a class is, an amount where promises are of errors by group."""
         return type(entry.predicted) is str or entry.model in self._of_errors
 
-    def predict(self, entry: WaitingPrediction, groups: Mapping[str, str], scored: Mapping[str, str]) -> None:
-        """Let a prediction wait until it is old enough, if it is settled.
+    def predict(
+        self, entry: WaitingPrediction, groups: Mapping[str, str], scored: Mapping[str, str], count: int = 1
+    ) -> None:
+        """Let a prediction wait until it is old enough, if it is settled; or `count` that are alike.
 
-        `groups` are by attribute, and `scored` those that its score is counted in.
+        `groups` are by attribute, and `scored` those that its score is counted in: one such is counted alone.
         """
         if not self.settles(entry):
             return
@@ -187,8 +196,8 @@ class Settling:
             progress.since = min(progress.since, time)
             settled = self._settled(entry.model, entry.version)
             if entry.model not in self._of_errors:
-                _count(settled.unlabelled, predicted)
-            count_groups(settled.grouped, groups, predicted)
+                _count(settled.unlabelled, predicted, count)
+            count_groups(settled.grouped, groups, predicted, count)
             if scored and entry.score is not None:
                 settled.sums.predict(scored, entry.score)
             return
@@ -199,12 +208,12 @@ class Settling:
         classes = cohort.predicted.get(entry.version)
         if classes is None:
             classes = cohort.predicted[entry.version] = {}
-        _count(classes, predicted)
+        _count(classes, predicted, count)
         if groups:
-            count_groups(cohort.grouped.setdefault(entry.version, {}), groups, predicted)
+            count_groups(cohort.grouped.setdefault(entry.version, {}), groups, predicted, count)
         if scored and entry.score is not None:
             cohort.sums_of(entry.version).predict(scored, entry.score)
-        self._settled(entry.model, entry.version).waiting += 1
+        self._settled(entry.model, entry.version).waiting += count
 
     def _begin_cohort(self, progress: Progress, time: float) -> None:
         seconds = max(SHORTEST, (progress.maturity or self._retention) / COHORTS)
@@ -215,19 +224,22 @@ class Settling:
         progress.begin(begun, seconds)
         progress.cohorts[-1].ended = begun + seconds
 
-    def label(self, entry: WaitingPrediction, outcome: Outcome | Deviation | None, time: float) -> None:
-        """Count the label of a prediction that arrived at `time`; no outcome is a label that says nothing."""
+    def label(self, entry: WaitingPrediction, outcome: Outcome | Deviation | None, time: float, count: int = 1) -> None:
+        """Count the label of a prediction that arrived at `time`; no outcome is a label that says nothing.
+
+        Or `count` labels that are alike, of predictions that are and arrived together, without scores.
+        """
         progress = self.progress.get(entry.model)
         if progress is None or not self.settles(entry) or entry.received < progress.since:
             return
         delay = max(0.0, time - entry.received)
-        progress.delays[bisect_left(DELAYS, delay)] += 1
+        progress.delays[bisect_left(DELAYS, delay)] += count
         if outcome is None:
             return
-        if entry.received < progress.until or (progress.maturity is not None and delay > progress.maturity):
+        if _is_late(progress, entry.received, delay):
             if isinstance(outcome, Outcome):
                 late = self._settled(entry.model, entry.version).late
-                _count(late, "right" if outcome.is_right else "wrong")
+                _count(late, "right" if outcome.is_right else "wrong", count)
             return
         cohort = progress.cohort(entry.received)
         if isinstance(outcome, Deviation):
@@ -235,11 +247,16 @@ class Settling:
             return
         if outcome.scored:
             cohort.sums_of(entry.version).label(outcome)
-        labelled = cohort.labelled
-        outcomes = labelled.get(entry.version)
-        if outcomes is None:
-            outcomes = labelled[entry.version] = Outcomes()
-        outcomes.count(outcome)
+        cohort.outcomes_of(entry.version).count(outcome, count)
+
+    def outcomes_in_time(self, entry: WaitingPrediction, time: float) -> Outcomes | None:
+        """Where `label` counts the outcome of a prediction whose label arrived at `time`; None where it does not."""
+        progress = self.progress.get(entry.model)
+        if progress is None or entry.received < progress.since:
+            return None
+        if _is_late(progress, entry.received, max(0.0, time - entry.received)):
+            return None
+        return progress.cohort(entry.received).outcomes_of(entry.version)
 
     def _begin(self, model: str, time: float) -> Progress:
         stated = self._stated.get(model, self._retention if self._is_fixed else None)
@@ -353,5 +370,10 @@ def maturity(delays: Sequence[int], waiting: int, longest: float) -> float | Non
     return longest if not waiting else None
 
 
-def _count(counts: dict[str, int], name: str) -> None:
-    counts[name] = counts.get(name, 0) + 1
+def _is_late(progress: Progress, received: float, delay: float) -> bool:
+    """Whether a label came when its prediction was settled, or older than the labels that are waited for."""
+    return received < progress.until or (progress.maturity is not None and delay > progress.maturity)
+
+
+def _count(counts: dict[str, int], name: str, count: int = 1) -> None:
+    counts[name] = counts.get(name, 0) + count

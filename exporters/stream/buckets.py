@@ -23,7 +23,7 @@ from exporters.events.recent_ids import Generation, RecentIds
 from exporters.events.waiting import Waiting, WaitingHalf, WaitingLabel, WaitingPrediction
 from exporters.stream.drift import row_bytes
 from exporters.stream.parcels import Arrived, Featured, Finding, Findings, Parcel, Place, Result
-from exporters.stream.waits import Fitness, waiting_prediction
+from exporters.stream.waits import Fitness, WaitingPredictions
 from midwatch.client.events import Prediction
 from midwatch.spec import model as spec
 
@@ -78,7 +78,7 @@ class Bucket:
 
     def __init__(self, settings: spec.Exporter, models: Sequence[spec.Model], buckets: int) -> None:
         self._lateness = Lateness(settings, models)
-        self._counters = Counters(settings.caps, models, settings.personal.hash)
+        self._waiting_predictions = WaitingPredictions(Counters(settings.caps, models, settings.personal.hash))
         self._fitness = Fitness(settings, models)
         self._row_of = row_bytes.Packer(row_bytes.watched(models))
         self._retention = settings.label_retention
@@ -234,7 +234,7 @@ class Bucket:
     def _take_joined(self, second: float, finding: Finding, prediction: Prediction, key: state.Key) -> None:
         identity, value = key
         self._remember(identity, prediction.model, prediction.ts)  # type: ignore[arg-type]
-        waits = waiting_prediction(self._counters, second, prediction)
+        waits = self._waiting_predictions.of(second, prediction)
         if waits is None or self._fitness.unfit(prediction, key) or self._fitness.is_sampled_out(prediction.model, key):
             return
         early, has_room = self._let_wait(value, _pack(waits))

@@ -9,12 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from exporters.events import garbage, kserve, state
@@ -24,10 +24,10 @@ from exporters.events.counters import Counters
 from exporters.events.inference_log import Half
 from exporters.events.privacy import Privacy
 from exporters.events.waiting import WaitingHalf, WaitingLabel
-from exporters.stream import reading, records
+from exporters.stream import reading
 from exporters.stream.drift import row_bytes
 from exporters.stream.parcels import Arrived, Parcel
-from exporters.stream.waits import Fitness, waiting_prediction
+from exporters.stream.waits import Fitness, WaitingPredictions
 from midwatch.client.events import Event, Label, Prediction
 from midwatch.spec import model as spec
 
@@ -51,15 +51,16 @@ def bucket_of(identifier: str, buckets: int) -> int:
 
 
 class _Record(NamedTuple):
-    """A row of `records`."""
+    """A record of a partition: columns of `records` that differ from one to the next."""
 
-    source: str
-    partition: int
     offset: int
     arrived: int
     value: bytes
     headers: reading.Headers | None
-    is_loaded: bool
+
+
+_OF_PARTITION = ("source", "partition", "is_loaded")
+"""Columns of `records` that do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +76,31 @@ class Decoding:
         """Parcels of the records of one task; a last one to each bucket says how far it has read."""
         decoder = Decoder(self)
         for batch in batches:
-            for (source, partition, is_loaded), run in groupby(_records(batch), key=itemgetter(0, 1, 6)):
-                with garbage.without_collection():
-                    decoder.read(source, partition, list(run), is_loaded=is_loaded)
+            with garbage.without_collection():
+                for run in _runs(batch):
+                    source, partition, is_loaded = (run.column(name)[0].as_py() for name in _OF_PARTITION)
+                    decoder.read(source, partition, _records(run), is_loaded=is_loaded)
             yield _rows(decoder.parcels())
         yield _rows(decoder.last_parcels())
 
 
-def _records(batch: pa.RecordBatch) -> Iterator[_Record]:
-    columns = [batch.column(name) for name in records.COLUMNS]
-    told = [None if column.null_count == len(column) else column.to_pylist() for column in columns]
-    nothing = [None] * batch.num_rows
-    return map(_Record._make, zip(*(column or nothing for column in told), strict=True))
+def _runs(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Parts of a batch whose rows are of one partition."""
+    columns = [batch.column(name) for name in _OF_PARTITION]
+    ends = sorted({end for column in columns for end in pc.run_end_encode(column).run_ends.to_pylist()})
+    return (batch.slice(start, end - start) for start, end in pairwise([0, *ends]))
+
+
+def _records(run: pa.RecordBatch) -> list[_Record]:
+    nothing = [None] * run.num_rows
+    columns = [run.column(name) for name in _Record._fields]
+    told = [nothing if _is_empty(column) else column.to_pylist() for column in columns]
+    return list(map(_Record._make, zip(*told, strict=True)))
+
+
+def _is_empty(column: pa.Array) -> bool:
+    """Whether a column has nothing, in any row: Kafka records have no headers, but for CloudEvents."""
+    return column.null_count == len(column) or (pa.types.is_list(column.type) and not len(column.flatten()))
 
 
 def _rows(parcels: Iterable[tuple[int, Parcel]]) -> pa.RecordBatch:
@@ -115,6 +129,7 @@ class Decoder:
         self._models = kserve.Models.of(models)
         self._row_of = row_bytes.Packer(row_bytes.watched(models))
         self._fitness = Fitness(settings, models)
+        self._waiting_predictions = WaitingPredictions(self._counters)
         self._partitions: dict[tuple[str, int, bool], _Open] = {}
         self._refused: Counter[tuple[str, str, str]] = Counter()
 
@@ -122,11 +137,11 @@ class Decoder:
         """Take consecutive records of a partition."""
         opened = self._partitions.setdefault((source, partition, is_loaded), _Open())
         opened.records += len(rows)
+        opened.until = max(opened.until, max((row.arrived for row in rows), default=0))
         for second, run in groupby(rows, key=lambda row: row.arrived // 1000):
             places: list[tuple[int, int, int]] = []
             items: list[tuple[int, Event | Half]] = []
             for row in run:
-                opened.until = max(opened.until, row.arrived)
                 for number, event in self._events(row):
                     items.append((len(places), event))
                     places.append((row.arrived, row.offset, number))
@@ -193,14 +208,14 @@ class Decoder:
             event.model,
             version,
             event.ts,  # type: ignore[arg-type]
-            msgspec.Raw(_pack(event)),
+            event,  # type: ignore[arg-type]  # packed with the parcel
             waits,
             unfit,
             features,
         )
 
     def _waiting_prediction(self, now: float, event: Prediction, key: state.Key) -> bytes | None:
-        waits = waiting_prediction(self._counters, now, event)
+        waits = self._waiting_predictions.of(now, event)
         return None if waits is None or self._fitness.is_sampled_out(event.model, key) else _pack(waits)
 
     def parcels(self) -> Iterator[tuple[int, Parcel]]:

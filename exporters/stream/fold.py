@@ -17,6 +17,7 @@ import msgspec
 from exporters.events.recent_ids import RecentIds
 from exporters.events.state import JournalEvent, State
 from exporters.events.waiting import Entry, Names, Waiting, WaitingHalf, WaitingLabel, WaitingPrediction, received
+from exporters.stream.bulk import Bulk
 from exporters.stream.parcels import Finding, Findings
 from midwatch.client.events import Label, Prediction
 from midwatch.spec import model as spec
@@ -26,6 +27,9 @@ _pack = msgspec.msgpack.Encoder().encode
 
 Expired = tuple[float, str, bytes]
 """What waited too long: when it had arrived (seconds), its kind, and the entry."""
+
+Read = tuple[JournalEvent, Finding]
+"""An event, and what its bucket found of it."""
 
 
 class Saved(msgspec.Struct):
@@ -102,6 +106,7 @@ class Fold(State):
         self.watermark = 0.0
         """Seconds up to which everything was read of every partition that had anything in the last batch."""
         self._is_full = False
+        self._bulk = Bulk(self, settings)
 
     @property
     def _elsewhere(self) -> dict[str, Elsewhere[Any]]:
@@ -144,20 +149,37 @@ class Fold(State):
 
     def _take_second(self, second: float, run: Sequence[Finding]) -> None:
         for is_alone, part in groupby(run, key=_is_alone):
-            together = list(part)
-            for group in [[finding] for finding in together] if is_alone else [together]:
-                self._take_group(second, group)
+            together = [(_decode_event(finding.event), finding) for finding in part]
+            if is_alone:
+                for one in together:
+                    self._take_group(second, [one])
+            else:
+                self._take_together(second, together)
 
-    def _take_group(self, second: float, group: Sequence[Finding]) -> None:
+    def _take_together(self, second: float, run: Sequence[Read]) -> None:
+        """Take events in their order: ordinary ones are noted, and counted before the next one that is not."""
+        self.apply(second, [])
+        for is_candidate, part in groupby(run, key=lambda read: self._bulk.is_candidate(read[0])):
+            if not is_candidate:
+                self._bulk.count(second)
+                self._take_group(second, list(part))
+                continue
+            for event, finding in part:
+                if not self._bulk.note(event, finding.partner):  # type: ignore[arg-type]
+                    self._bulk.count(second)
+                    self._take_group(second, [(event, finding)])
+        self._bulk.count(second)
+
+    def _take_group(self, second: float, group: Sequence[Read]) -> None:
         """Take events as a group of the exporter's journal, with what had waited for them."""
-        events = [_decode_event(finding.event) for finding in group]
-        for event, finding in zip(events, group, strict=True):
+        for event, finding in group:
             if finding.partner is not None:
                 self._partners(event).packed[finding.value] = finding.partner
             self.labels.packed.update(finding.early)
-        self.recent_ids.told = set(group[0].known)
-        self._is_full = not group[0].has_room
-        self.apply(second, events, keys=[(0, finding.value) for finding in group])
+        _, first = group[0]
+        self.recent_ids.told = set(first.known)
+        self._is_full = not first.has_room
+        self.apply(second, [event for event, _ in group], keys=[(0, finding.value) for _, finding in group])
 
     def _partners(self, event: JournalEvent) -> Elsewhere[Any]:
         if type(event) is Prediction:
@@ -199,6 +221,7 @@ class Fold(State):
         """Go on where `saved` stood."""
         saved = _decode_saved(packed)
         self.restore_totals(saved.totals)
+        self._bulk = Bulk(self, self._settings)
         self.time, self.late, self.watermark = saved.time, saved.late, saved.watermark
         self.results = Counter({(kind, result, reason): count for kind, result, reason, count in saved.results})
         self.records = Counter(saved.records)
