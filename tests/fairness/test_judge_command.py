@@ -230,6 +230,7 @@ def test_groups_that_are_hashed_are_named_for_whoever_has_the_key(prometheus: st
         ({"attribute": "country", "measure": "accuracy_parity"}, "exactly one of difference and ratio"),
         ({"attribute": "country", "measure": "accuracy_parity", "difference": "100%"}, "is no limit"),
         ({"attribute": "country", "measure": "accuracy_parity", "ratio": "0%"}, "is no limit"),
+        ({"attribute": "country", "group_thresholds_because": "ok"}, "'ok' has fewer than 10 characters; write more"),
         (
             {"attribute": "country", "measure": "accuracy_parity", "ratio": "80%", "over": "1d", "block": "1d"},
             "half of",
