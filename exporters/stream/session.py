@@ -45,7 +45,6 @@ in the first minutes a quarter of all processor time on Spark's planner, which r
 MACHINE: dict[str, str] = {
     "spark.driver.extraJavaOptions": " ".join(JAVA),
     "spark.driver.maxResultSize": "0",  # `stream.most` bounds a batch
-    "spark.python.daemon.module": "exporters.stream.loaded_pyspark.daemon",
 }
 """Settings of a Spark on this machine."""
 
