@@ -35,6 +35,7 @@ from benchmarks.incident import run as incident
 from benchmarks.kafka import run as kafka
 from benchmarks.loop import honesty as loop_honesty
 from benchmarks.soak import run as soak
+from benchmarks.stream_kills import run as stream_kills
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "alerts": alerts.run,
@@ -59,6 +60,8 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "size": size.run,
     "stream": stream.run,
     "stream-drift": stream_drift.run,
+    "stream-driver-kills": stream_kills.run_drivers,
+    "stream-executor-kills": stream_kills.run_executors,
 }
 
 

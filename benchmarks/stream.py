@@ -1,4 +1,4 @@
-"""The stream: events a second through Kafka, Spark and the joins, on two cores and on one; kills; size of what waits.
+"""The stream: events a second through Kafka, Spark and the joins, on two cores and on one; size of what waits.
 
 The peer is the exporter's own work on the same events in this process, without HTTP and disk: what one core counts.
 """
@@ -55,14 +55,13 @@ stream:
 
 
 def run(*, smoke: bool) -> Sequence[Figure]:
-    """Throughput on two cores and on one, against the exporter; what a waiting prediction takes; kills."""
-    pairs, most, kills = (2_000, 1_000, 1) if smoke else (500_000, 200_000, 20)
+    """Throughput on two cores and on one, against the exporter; what a waiting prediction takes."""
+    pairs, most = (2_000, 1_000) if smoke else (500_000, 200_000)
     lines = list(_events(pairs, waiting=pairs // 10))
     with tempfile.TemporaryDirectory() as folder, _broker(Path(folder) / "kafka") as servers:
         _send(servers, lines)
         two, one = (_throughput(Path(folder), servers, cores, most) for cores in (2, 1))
         bytes_waiting = _bytes_waiting(Path(folder), servers, most)
-        lost, doubled, again = _killed(Path(folder), servers, kills, pairs // 20 if smoke else 2_000)
     core = _exporter(lines[: min(len(lines), 200_000)])
     return [
         Figure(
@@ -89,13 +88,6 @@ def run(*, smoke: bool) -> Sequence[Figure]:
             peer=f"exporter, without HTTP and disk: {core:,.0f} events/s",
         ),
         Figure(name="state of a waiting prediction", target=200, measured=bytes_waiting, unit="bytes", better="less"),
-        Figure(
-            name=f"events lost in {kills} kills of the driver", target=0, measured=lost, unit="events", better="less"
-        ),
-        Figure(name="events counted twice in them", target=0, measured=doubled, unit="events", better="less"),
-        Figure(
-            name="batches done again after a kill, at most", target=2, measured=again, unit="batches", better="less"
-        ),
     ]
 
 
@@ -134,13 +126,13 @@ def _broker(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def _send(servers: str, lines: Sequence[tuple[str, bytes]], prefix: str = "") -> None:
+def _send(servers: str, lines: Sequence[tuple[str, bytes]]) -> None:
     client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
-    for made in client.create_topics([NewTopic(prefix + topic, 2, 1) for topic in TOPICS]).values():
+    for made in client.create_topics([NewTopic(topic, 2, 1) for topic in TOPICS]).values():
         made.result()
     producer = Producer({"bootstrap.servers": servers, "queue.buffering.max.messages": 1_000_000, "log_level": 0})
     for number, (topic, line) in enumerate(lines):
-        producer.produce(prefix + topic, line, partition=number // 2 % 2)
+        producer.produce(topic, line, partition=number // 2 % 2)
         if number % 10_000 == 0:
             producer.poll(0)
     producer.flush()
@@ -149,11 +141,11 @@ def _send(servers: str, lines: Sequence[tuple[str, bytes]], prefix: str = "") ->
 class _Driver:
     """`midwatch stream run` on some of the machine's cores."""
 
-    def __init__(self, folder: Path, servers: str, *, cores: int, most: int, once: bool, prefix: str = "") -> None:
+    def __init__(self, folder: Path, servers: str, *, cores: int, most: int, once: bool) -> None:
         folder.mkdir(exist_ok=True)
         (port,) = free_ports(1)
         self._url = f"http://127.0.0.1:{port}/metrics"
-        topics = ", ".join(prefix + topic for topic in TOPICS)
+        topics = ", ".join(TOPICS)
         text = PLATFORM.format(port=port, most=most, partitions=2, servers=servers, topics=topics)
         (folder / "platform.yaml").write_text(text)
         command = [
@@ -231,43 +223,12 @@ def _bytes_waiting(folder: Path, servers: str, most: int) -> float:
         driver.kill()
 
 
-def _send_more(servers: str, name: str, count: int = 500, prefix: str = "") -> None:
+def _send_more(servers: str, name: str, count: int = 500) -> None:
     producer = Producer({"bootstrap.servers": servers, "log_level": 0})
     for number in range(count):
         event = {"event": "prediction", "id": f"{name}-{number}", "model": "fraud", "version": "v0", "ts": time.time()}
-        producer.produce(f"{prefix}predictions", json.dumps(event | {"prediction": "fine"}).encode())
+        producer.produce("predictions", json.dumps(event | {"prediction": "fine"}).encode())
     producer.flush()
-
-
-def _killed(folder: Path, servers: str, kills: int, count: int) -> tuple[float, float, float]:
-    """Events lost and counted twice by drivers that are killed at random, and batches that were done again."""
-    one, place, again = random.Random(2), folder / "killed", 0
-    _send(servers, [], "killed-")
-    sent = 0
-    for number in range(kills + 1):
-        driver = _Driver(place, servers, cores=2, most=100_000, once=False, prefix="killed-")
-        _send_more(servers, f"killed-{number}", count, "killed-")
-        sent += count
-        if number == kills:
-            break
-        least = sent - count * one.random()
-        driver.wait(lambda samples, least=least: samples.get("midwatch_stream_records_total", 0) >= least)
-        time.sleep(one.random())
-        driver.kill()
-        again = max(again, _done_again(place))
-    counted = driver.wait(lambda samples: samples.get("midwatch_stream_records_total", 0) >= sent)
-    driver.kill()
-    requests = counted["ml_requests_total"]
-    return max(0.0, sent - requests), max(0.0, requests - sent), float(again)
-
-
-def _done_again(place: Path) -> int:
-    """Batches that were begun and not committed when the driver was killed."""
-    begun, committed = (
-        {file.name for file in (place / "state/stream/checkpoint" / part).glob("[0-9]*")}
-        for part in ("offsets", "commits")
-    )
-    return len(begun - committed)
 
 
 def _exporter(lines: Sequence[tuple[str, bytes]]) -> float:

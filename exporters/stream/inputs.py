@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import reduce
 from hashlib import sha256
 from pathlib import Path
@@ -43,6 +44,16 @@ def records(spark: Any, stream: Stream, base: Path, state: Path, properties: Map
         for one in stream.tables
     ]
     return reduce(lambda whole, one: whole.unionByName(one), frames)
+
+
+@contextmanager
+def topic_ids(spark: Any, stream: Stream, properties: Mapping[str, str]) -> Iterator[Callable[[], Mapping[str, str]]]:
+    """What asks for the ids of the topics that are read, by name; none where Kafka is not read."""
+    if stream.kafka is None:
+        yield dict
+        return
+    with kafka.topic_ids(spark, stream.kafka, properties) as now:
+        yield now
 
 
 def _folder(given: EventFolder, base: Path, state: Path) -> Folder:

@@ -1,8 +1,9 @@
 """The sink: which batches of which query are taken, what they found, and the counters that came of them; SQLite.
 
-A batch is one transaction under its query and number, so one that is run again changes nothing. What it found is kept
-until the counters that include it are kept. A query has one checkpoint and a ledger has one query: with another
-checkpoint everything would be counted again, or what waits would be lost, so it is refused.
+A batch is one transaction under its query and number, so one that is run again changes nothing; its offsets say that it
+is the same one. What it found is kept until the counters that include it are kept. A query has one checkpoint and a
+ledger has one query: with another checkpoint everything would be counted again, or what waits would be lost, so it is
+refused.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from exporters.events import private_files
 from exporters.events.identity import Identity
 from midwatch.errors import MidwatchError
 
-FORM = 1
+FORM = 2
 """Form of the file: `PRAGMA user_version`."""
 
 Pieces = Mapping[bytes, bytes | None]
@@ -38,11 +39,20 @@ REMEMBERED = 10_000
 
 _TABLES = """
 CREATE TABLE identity (instance TEXT NOT NULL, since REAL NOT NULL, query TEXT);
-CREATE TABLE batches (query TEXT NOT NULL, batch INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (query, batch));
+CREATE TABLE batches (
+  query TEXT NOT NULL, batch INTEGER NOT NULL, at REAL NOT NULL, offsets TEXT, PRIMARY KEY (query, batch)
+);
 CREATE TABLE found (batch INTEGER, place INTEGER, bucket INTEGER, kind TEXT, body BLOB, PRIMARY KEY (batch, place));
 CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE pieces (name BLOB PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE topics (name TEXT PRIMARY KEY, id TEXT NOT NULL);
 """
+
+_FROM_1 = """
+ALTER TABLE batches ADD COLUMN offsets TEXT;
+CREATE TABLE topics (name TEXT PRIMARY KEY, id TEXT NOT NULL);
+"""
+"""What makes a file of form 1 one of this form; of its batches it does not say which records they took."""
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(int).decode
@@ -109,6 +119,8 @@ class Ledger:
             connection.executescript(_TABLES)
             connection.execute("INSERT INTO identity VALUES (?, ?, NULL)", (str(uuid.uuid4()), time.time()))
             connection.execute(f"PRAGMA user_version = {FORM}")
+        elif form == 1:
+            connection.executescript(f"BEGIN; {_FROM_1} PRAGMA user_version = {FORM}; COMMIT;")
         elif form != FORM:
             raise LedgerError(f"{self.path}: its form is {form}, of a later release, and this one reads {FORM}")
 
@@ -132,27 +144,47 @@ class Ledger:
                 )
             connection.execute("UPDATE identity SET query = ?", (query,))
 
+    def ensure_topics(self, ids: Mapping[str, str]) -> None:
+        """LedgerError when a topic that is read is not the one that was read before under its name; keep new ones."""
+        with self._connected() as connection:
+            known = dict(connection.execute("SELECT name, id FROM topics").fetchall())
+            for name, identifier in ids.items():
+                if known.get(name, identifier) != identifier:
+                    raise LedgerError(
+                        f"the topic {name} was deleted and created again: its offsets begin anew, so what is in it "
+                        f"cannot be told from what {self.path} has counted, and what was not read of the one before is "
+                        f"lost; begin with a new --checkpoint and a new --sink, which read it from its beginning"
+                    )
+            connection.executemany("INSERT OR REPLACE INTO topics VALUES (?, ?)", list(ids.items()))
+
     def has(self, query: str, batch: int) -> bool:
         """Whether a batch is kept already."""
         with self._connected() as connection:
             found = connection.execute("SELECT 1 FROM batches WHERE query = ? AND batch = ?", (query, batch))
             return found.fetchone() is not None
 
-    def add(self, query: str, batch: int, rows: Rows, pieces: Pieces = NOTHING) -> bool:
+    def add(self, query: str, batch: int, rows: Rows, pieces: Pieces = NOTHING, *, offsets: str = "") -> bool:
         """Keep what a batch found, and pieces that change with it; False when it is kept already.
 
-        LedgerError for a batch that does not come next.
+        `offsets` say which records it took. LedgerError for a batch that does not come next, and for one with the
+        number of the last one and other records: Spark plans it anew where the checkpoint is older than this ledger.
         """
         with self._connected() as connection:
-            newest = connection.execute("SELECT coalesce(max(batch), -1) FROM batches").fetchone()[0]
+            newest, taken = connection.execute("SELECT coalesce(max(batch), -1), offsets FROM batches").fetchone()
             if batch == newest:
+                if taken not in (None, offsets):
+                    raise LedgerError(
+                        f"{self.path} has batch {batch} with other records than the checkpoint gives it: the "
+                        f"checkpoint is older, as after a restore or a loss of power, and records would be lost; "
+                        f"restore both of one time, or begin both anew"
+                    )
                 return False
             if batch != newest + 1:
                 raise LedgerError(
                     f"{self.path} has {newest + 1} batches, and the checkpoint goes on with number {batch}: they are "
                     f"not of one time, as after a restore of one of them; restore both together, or begin both anew"
                 )
-            connection.execute("INSERT INTO batches VALUES (?, ?, ?)", (query, batch, time.time()))
+            connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", (query, batch, time.time(), offsets))
             found = ((batch, place, *row) for place, row in enumerate(rows))
             connection.executemany("INSERT INTO found VALUES (?, ?, ?, ?, ?)", found)
             _write(connection, pieces)

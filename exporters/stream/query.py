@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from exporters.events.privacy import Privacy
-from exporters.stream import parcels
+from exporters.stream import checkpoint as checkpoints
+from exporters.stream import parcels, workers
 from exporters.stream.decoding import Decoding
 from exporters.stream.drift.judging import Judging
 from exporters.stream.folding import Folding
 from exporters.stream.kept import Follower, KeptBuckets
 from exporters.stream.ledger import Ledger, Rows
 from exporters.stream.parcels import FINDINGS, FOUND_SCHEMA, PARCEL_SCHEMA
+from exporters.stream.sources import kafka
 from midwatch import metrics
 from midwatch.errors import MidwatchError
 from midwatch.exposition import Sample
@@ -31,6 +34,10 @@ _log = logging.getLogger(__name__)
 
 JUDGE_SECONDS = 5.0
 """Seconds after a batch in which windows of drift are judged: the next batch waits, and judges on."""
+
+
+TopicIds = Callable[[], Mapping[str, str]]
+"""Asks for the ids of the topics that are read, by name: another topic of the same name has another one."""
 
 
 class StreamError(MidwatchError):
@@ -90,13 +97,21 @@ class Query:
         self._ledger, self._folding, self._judging = ledger, folding, judging
         self._is_known = threading.Event()
         self._query: Any = None
+        self._topics_now: TopicIds = dict
+        self._topics: Mapping[str, str] = {}
+        self._offsets: Callable[[int], str] = lambda _: ""
         self.error: Exception | None = None
 
-    def start(self, found: Any, checkpoint: str, every: float | None) -> None:
+    def start(self, found: Any, checkpoint: str, every: float | None, topics_now: TopicIds = dict) -> None:
         """Start: a batch every so many seconds, or all that is there and no more.
 
-        Raises LedgerError when the ledger is another checkpoint's, StreamError when Spark refuses the checkpoint.
+        Raises LedgerError when the ledger is another checkpoint's or a topic was created again, WorkersError when a
+        cluster's workers cannot work, StreamError when Spark refuses the checkpoint.
         """
+        workers.ensure_ready(found.sparkSession, checkpoint)
+        self._topics_now, self._topics = topics_now, topics_now()
+        self._ledger.ensure_topics(self._topics)
+        self._offsets = partial(checkpoints.offsets, found.sparkSession, checkpoint)
         writer = found.writeStream.foreachBatch(self.take).option("checkpointLocation", checkpoint)
         trigger = {"availableNow": True} if every is None else {"processingTime": f"{round(every * 1000)} milliseconds"}
         try:
@@ -137,14 +152,17 @@ class Query:
 
         None for a batch that is in the ledger. It is computed all the same: Spark's state takes part only in what was.
         """
+        offsets = self._offsets(batch)
         if self._judging is None or self._ledger.has(self._query.id, batch):
             rows = _rows(frame)
-            return rows if self._ledger.add(self._query.id, batch, rows) else None
+            self.ensure_same_topics()
+            return rows if self._ledger.add(self._query.id, batch, rows, offsets=offsets) else None
         frame.persist()  # it is looked at more than once
         try:
             with self._judging.batch(frame) as pieces:
                 rows = _rows(frame.where(frame.kind == FINDINGS))
-                self._ledger.add(self._query.id, batch, rows, pieces)
+                self.ensure_same_topics()
+                self._ledger.add(self._query.id, batch, rows, pieces, offsets=offsets)
         finally:
             frame.unpersist()
         return rows
@@ -159,8 +177,17 @@ class Query:
         except PySparkException as error:
             if self.error is not None:
                 raise self.error from error
+            advice = next((advice for sign, advice in _ADVICE.items() if sign in str(error)), None)
+            if advice is not None:
+                self.ensure_same_topics()
             kind = SlowStartError if _SLOW_START in str(error) else StreamError
-            raise kind(f"the query has ended: {reason(error)}{_advice(str(error))}") from error
+            raise kind(f"the query has ended: {advice or reason(error)}") from error
+
+    def ensure_same_topics(self) -> None:
+        """LedgerError when a topic is not the one any more that was there when the query began."""
+        now = self._topics_now()
+        if now != self._topics:
+            self._ledger.ensure_topics(now)
 
     def stop(self) -> None:
         """End the query; a batch that is under way is done again by the next one."""
@@ -186,18 +213,12 @@ class Query:
         ]
 
 
-_NO_TOPIC = "UnknownTopicOrPartition"
-"""How Kafka's client calls a topic that is not there, without its name."""
-
-
-def _advice(text: str) -> str:
-    """What to do about an error of Spark's that does not say so."""
-    if _NO_TOPIC not in text:
-        return ""
-    return (
-        "; a topic of stream.kafka.topics is not there: create it, or correct its name; if it was deleted, what was "
-        "not read is lost, and a new checkpoint and a new file of counts are needed"
-    )
+_ADVICE = {
+    kafka.NO_TOPIC: f"a topic of stream.kafka.topics is not there: {kafka.CREATE_IT}",
+    "may have been lost": "records were deleted before they were read, as retention does, or their topic with them: "
+    "they are lost; begin with a new --checkpoint and a new --sink, and keep records longer than a stream may be away",
+}
+"""What to say in the place of what Spark says, by a part of that."""
 
 
 def _rows(frame: Any) -> Rows:

@@ -8,13 +8,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JNetworkError
 
 import midwatch
 from exporters import collector, otlp
@@ -39,7 +40,16 @@ LOOK_EVERY = 1.0
 GRACE = 10.0
 """Seconds that a record may take to Kafka: so far behind the clock, time passes while nothing comes."""
 
+JAVA_ENDED = (
+    "Spark's Java has ended by itself, as it does where memory runs out (--memory) or somebody kills it; start the "
+    "driver again: it goes on where it was, and nothing is lost"
+)
+
 _log = logging.getLogger(__name__)
+
+
+class JavaEndedError(MidwatchError):
+    """The driver has lost its Java."""
 
 
 class Push(Protocol):
@@ -121,6 +131,9 @@ class Service:
             except (Py4JError, OSError) as error:
                 if asked.is_set():  # who stops all processes of a service ends Java at the same time
                     _log.warning("Spark had ended before the driver could end it; what is not counted is read again")
+                elif isinstance(error, ConnectionError | Py4JNetworkError):
+                    self.error = JavaEndedError(JAVA_ENDED)
+                    self.error.__cause__ = error
                 else:
                     self.error = error
             except BaseException as error:
@@ -150,12 +163,16 @@ class Service:
         counted = options.counted
         if self.judging is not None:
             counted = replace(counted, followers=(*counted.followers, Follower(self.judging.watched)))
-        with session.session(options.machine, options.stream.partitions, inputs.settings(options.stream)) as spark:
+        every = None if options.once else options.stream.every
+        with ExitStack() as opened:
+            spark = opened.enter_context(
+                session.session(options.machine, options.stream.partitions, inputs.settings(options.stream))
+            )
             records = inputs.records(spark, options.stream, options.base, state, options.properties)
-            every = None if options.once else options.stream.every
+            topics_now = opened.enter_context(inputs.topic_ids(spark, options.stream, options.properties))
             for attempt in range(1, query.STARTS + 1):
                 try:
-                    self.query.start(query.found(records, counted), options.checkpoint, every)
+                    self.query.start(query.found(records, counted), options.checkpoint, every, topics_now)
                     _log.info("counting", extra={"checkpoint": options.checkpoint})
                     while not asked.is_set() and not self.query.wait(LOOK_EVERY):
                         self._let_time_pass()
@@ -170,6 +187,8 @@ class Service:
     def _let_time_pass(self) -> None:
         """While nothing comes, what is old enough is settled, given up and judged all the same."""
         grace = GRACE + inputs.settle(self._options.stream)
+        if self.query.is_idle:
+            self.query.ensure_same_topics()  # no batch shows that a topic is another one, and has not more records
         is_quiet = self.query.is_idle and time.time() - self.folding.folded_at > grace
         if is_quiet:
             self.folding.advance(time.time() - grace)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from midwatch.errors import MidwatchError
-from monitors.drift.spark.session import LOCAL, reason
+from monitors.drift.spark.session import LOCAL, configured, reason
 
 JARS_VARIABLE = "MIDWATCH_SPARK_JARS"
 """Names the folder of the connector's jars, where they are not in the cache of `scripts/kafka-jars`."""
@@ -36,22 +36,22 @@ JAVA = (
     "-XX:Tier4CompileThreshold=200000",
     "-XX:Tier4BackEdgeThreshold=800000",
 )
-"""Options of Java on this machine.
+"""Options of the driver's Java, which works for each record where it runs the tasks itself.
 
 The second compiler takes what is run twenty times as often as by default: what is run for each record. Else it spends
 in the first minutes a quarter of all processor time on Spark's planner, which runs once a batch.
 """
 
-MACHINE: dict[str, str] = {
+DRIVER: dict[str, str] = {
     "spark.driver.extraJavaOptions": " ".join(JAVA),
     "spark.driver.maxResultSize": "0",  # `stream.most` bounds a batch
 }
-"""Settings of a Spark on this machine."""
+"""Settings of the driver, which may be others in the user's own Spark configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where Spark runs: a master, or so many cores of this machine; `memory` is the driver's heap."""
+    """Where Spark runs: a master, or so many cores of this machine; `memory` is the heap of the driver's Java."""
 
     master: str | None = None
     cores: int = 2
@@ -61,10 +61,12 @@ class Machine:
 
 @contextmanager
 def session(machine: Machine, partitions: int, more: Mapping[str, str] | None = None) -> Iterator[Any]:
-    """A Spark session with so many partitions of state, and `more` settings; MidwatchError when it does not start."""
+    """A Spark session with so many partitions of state, and `more` settings.
+
+    MidwatchError when it does not start, or its workers cannot work.
+    """
     ensure_spark()
     from py4j.protocol import Py4JError
-    from pyspark import SparkConf
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
@@ -73,13 +75,15 @@ def session(machine: Machine, partitions: int, more: Mapping[str, str] | None = 
     settings: dict[str, Any] = SETTINGS | {"spark.sql.shuffle.partitions": str(partitions)} | dict(more or {})
     builder = SparkSession.builder.appName("midwatch stream")
     found = connector_jars(machine.jars)
-    if found and not SparkConf().contains("spark.jars.packages"):
+    users = configured()
+    driver = DRIVER | {"spark.driver.memory": machine.memory}
+    settings |= {name: value for name, value in driver.items() if name not in users}
+    if found and not users & {"spark.jars", "spark.jars.packages"}:
         settings["spark.jars"] = ",".join(map(str, found))
-    if machine.master is None and not SparkConf().contains("spark.master"):
+    if machine.master is None and "spark.master" not in users:
         attempts = 4  # a worker that was killed is started again, as in a cluster
         builder = builder.master(f"local[{machine.cores},{attempts}]")
-        settings = LOCAL | MACHINE | settings
-        settings["spark.driver.memory"] = machine.memory
+        settings = LOCAL | settings
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers of this environment
     elif machine.master is not None:
         builder = builder.master(machine.master)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmarks.kafka.fleet import Fleet, Sender, create_topics, delete_topic, platform_file
-from tests.conftest import midwatch_here
+from midwatch import platform_files
+from midwatch.app.up import addresses
+from midwatch.client import EventLog, Label, Prediction
+from midwatch.spec import load
+from tests.conftest import free_port, midwatch_here, wait_for
 
 PARTITIONS = 12
 
@@ -97,3 +107,55 @@ def test_without_topics_in_the_platform_file_the_command_says_what_is_missing(tm
     done = midwatch_here("exporter", "serve", "-f", file, "--kafka", "--state", tmp_path / "state")
     assert done.returncode == 2
     assert "exporter.kafka" in done.stderr
+
+
+# The example ------------------------------------------------------------------------------------------------------
+
+FLIGHTS = Path("examples/flights").resolve()
+
+
+@contextmanager
+def served(command: Sequence[str], words: dict[str, str], port: int) -> Iterator[str]:
+    """A server of the example, with words for what stands in braces in its command; its URL once it is ready."""
+    for name, word in words.items():
+        command = [part.replace(f"{{{name}}}", word) for part in command]
+    process = subprocess.Popen(command, cwd=FLIGHTS)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/healthz", 60.0)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.timeout(300)
+def test_events_of_the_flights_reach_a_member_through_the_topic_of_their_overlay(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the example writes into Kafka, by its own programs; the broker is the tests'."""
+    monkeypatch.syspath_prepend(str(FLIGHTS))
+    kafka_log = importlib.import_module("kafka_log")
+    files = [FLIGHTS / "platform.yaml", FLIGHTS / "kafka.yaml"]
+    here = tmp_path / "here.yaml"
+    here.write_text(yaml.safe_dump(addresses.overlay(load.read(files[1]).document.values, {"kafka:9092": kafka})))
+    file = platform_files.path_of(map(str, [*files, here]))
+    platform = load.load_platform(file)
+    log = next(server for server in platform.local.servers if server.name == "log")
+    model, port, fleet = platform.models[0].name, free_port(), Fleet(tmp_path, file)
+    kafka_log.create_topic(kafka, *platform.exporter.kafka.topics, 12)
+    words = {"python": sys.executable, "port": str(port), "server:kafka": f"http://{kafka}"}
+    try:
+        fleet.start("exporter")
+        with served(log.command, words, port) as url, EventLog(url) as events:
+            for number in range(20):
+                name, common = f"flight-{number}", {"model": model, "ts": time.time()}
+                events.send(Prediction(id=name, version="v1", prediction="late", score=0.9, **common))
+                events.send(Label(id=name, label="late" if number % 4 else "on time", **common))
+            assert events.close().acknowledged == 40
+        fleet.wait_until_counted(12)
+        assert fleet.value("exporter", "midwatch_exporter_kafka_records_total") == 40
+        assert fleet.value("exporter", "ml_outcomes_total") == 20
+        fleet.stop()
+    finally:
+        fleet.kill_all()
+        sys.modules.pop("kafka_log", None)

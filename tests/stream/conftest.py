@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from exporters.stream import session as spark_session
@@ -37,15 +38,30 @@ class Topics:
 
     def __init__(self, servers: str, prefix: str) -> None:
         self.servers, self._prefix = servers, prefix
-        self._producer = Producer({"bootstrap.servers": servers, "log_level": 0})
-        asked = [
+        self._admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+        self._create(TOPICS)
+
+    def _create(self, names: Iterable[str]) -> None:
+        self._producer = Producer({"bootstrap.servers": self.servers, "log_level": 0})
+        for topic in names:
             # The times of the records are long past: the broker would delete them.
-            NewTopic(self.name(topic), PARTITIONS.get(topic, 1), 1, config={"retention.ms": "-1"})
-            for topic in TOPICS
-        ]
-        admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
-        for created in admin.create_topics(asked).values():
-            created.result()
+            wanted = NewTopic(self.name(topic), PARTITIONS.get(topic, 1), 1, config={"retention.ms": "-1"})
+            while True:
+                try:
+                    self._admin.create_topics([wanted])[wanted.topic].result()
+                    break
+                except KafkaException as error:  # a broker deletes a topic after it has answered
+                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                        raise
+                    time.sleep(0.05)
+
+    def delete(self, topic: str) -> None:
+        for deleted in self._admin.delete_topics([self.name(topic)]).values():
+            deleted.result()
+
+    def create_again(self, topic: str) -> None:
+        self.delete(topic)
+        self._create([topic])
 
     def name(self, topic: str) -> str:
         return f"{self._prefix}-{topic}"

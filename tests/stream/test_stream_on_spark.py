@@ -226,7 +226,7 @@ def test_a_driver_whose_java_is_stopped_with_it_ends_as_asked(tmp_path: Path, ma
         raise ConnectionRefusedError(111, "Connection refused")
 
     made._stream = loses_java  # type: ignore[method-assign]
-    with nullcontext() if is_asked else pytest.raises(ConnectionRefusedError):
+    with nullcontext() if is_asked else pytest.raises(service.JavaEndedError, match="start the driver again"):
         asyncio.run(made.run(lambda _: None))
     os.close(ledger_of.lock(made.ledger.path))  # nobody has it any more
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from py4j.protocol import Py4JJavaError
 
 from midwatch.errors import MidwatchError
 from midwatch.spec.stream import KafkaTopics
+from monitors.drift.spark.session import reason
 
 CONNECT_SECONDS = 5.0
 """How long a broker may take to take a connection when a driver starts."""
+
+NO_TOPIC = "UnknownTopicOrPartition"
+"""How Kafka's client calls a topic that is not there, without its name."""
+
+CREATE_IT = (
+    "create it, or correct its name; if it was deleted, what was not read is lost, and a new --checkpoint and a new "
+    "--sink are needed"
+)
+"""What to do about it."""
 
 RECORD = (
     "topic AS source",
@@ -35,6 +48,39 @@ def ensure_reachable(servers: Sequence[str]) -> None:
         except OSError as error:
             reasons.append(f"{server}: {error.strerror or error}")
     raise MidwatchError(f"no broker of stream.kafka.servers answers ({'; '.join(reasons)}): start one, or correct them")
+
+
+@contextmanager
+def topic_ids(
+    spark: Any, topics: KafkaTopics, properties: Mapping[str, str]
+) -> Iterator[Callable[[], Mapping[str, str]]]:
+    """What asks the brokers, with Spark's own client, for the ids of the topics, by name.
+
+    A topic that was deleted and created again has another id (KIP-516); brokers before 2.8 give all the same one. What
+    is asked raises MidwatchError when a topic is not there, or no broker answers.
+    """
+    settings = spark._jvm.java.util.Properties()
+    for name, value in {**properties, "bootstrap.servers": ",".join(topics.servers)}.items():
+        settings.setProperty(name, value)
+    client = spark._jvm.org.apache.kafka.clients.admin.AdminClient.create(settings)
+
+    def now() -> dict[str, str]:
+        asked = client.describeTopics(topics.topics).topicNameValues()
+        return {name: _answered(name, asked[name]).topicId().toString() for name in topics.topics}
+
+    try:
+        yield now
+    finally:
+        client.close(spark._jvm.java.time.Duration.ZERO)
+
+
+def _answered(topic: str, future: Any) -> Any:
+    try:
+        return future.get()
+    except Py4JJavaError as error:
+        if NO_TOPIC in str(error):
+            raise MidwatchError(f"the topic {topic} of stream.kafka.topics is not there: {CREATE_IT}") from error
+        raise MidwatchError(f"the brokers do not say what the topic {topic} is: {reason(error)}") from error
 
 
 def read(spark: Any, topics: KafkaTopics, properties: Mapping[str, str], *, cores: int, most: int) -> Any:
