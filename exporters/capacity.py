@@ -44,7 +44,9 @@ def find_problems(platform: Platform, document: Document) -> list[Problem]:
 
 def find_warnings(platform: Platform, document: Document) -> list[Problem]:
     """What cannot be judged, and what holds only as long as the caps are not reached."""
-    return [document.problem(*found) for found in (*_unstated(platform), *_slow_at_caps(platform))]
+    return [
+        document.problem(*found) for found in (*_unstated(platform), *_partitions(platform), *_slow_at_caps(platform))
+    ]
 
 
 def _findings(platform: Platform) -> Iterator[Finding]:
@@ -155,7 +157,11 @@ def _slow_at_caps(platform: Platform) -> Iterator[Finding]:
 
 def _rate(platform: Platform) -> float:
     """Predictions a second of one exporter that are stated."""
-    return sum(model.requests_per_second or 0.0 for model in platform.models) / max(1, len(platform.exporter.targets))
+    return sum(model.requests_per_second or 0.0 for model in platform.models) / _exporters(platform)
+
+
+def _exporters(platform: Platform) -> int:
+    return max(1, len(platform.exporter.targets))
 
 
 def _waiting_most(platform: Platform) -> float:
@@ -166,8 +172,8 @@ def _waiting_most(platform: Platform) -> float:
 
 def _waiting(platform: Platform) -> Iterator[Finding]:
     settings, waiting = platform.exporter, _waiting_most(platform)
-    if waiting <= settings.max_waiting:
-        return
+    if settings.kafka is not None or waiting <= settings.max_waiting:
+        return  # of a fleet on Kafka it is by partition
     message = (
         f"{_rate(platform):g} predictions/s{_of_sample(settings)} for {format_duration(settings.label_retention)} are "
         f"{waiting:,.0f}, and {settings.max_waiting:,} may wait: labels of the others would come for nothing"
@@ -179,6 +185,28 @@ def _waiting(platform: Platform) -> Iterator[Finding]:
     if share := _rounded_down(float(settings.sample) * holds):
         remedies.append(f"sample to {share}")
     yield ("exporter", "max_waiting"), message, ", or ".join(remedies)
+
+
+def least_partitions(platform: Platform) -> int:
+    """Partitions in which all predictions of a fleet may wait for their labels; 0 without Kafka."""
+    kafka = platform.exporter.kafka
+    return 0 if kafka is None else math.ceil(_waiting_most(platform) * _exporters(platform) / kafka.max_waiting)
+
+
+def _partitions(platform: Platform) -> Iterator[Finding]:
+    kafka, least = platform.exporter.kafka, least_partitions(platform)
+    if kafka is None or least <= 1:
+        return
+    waiting = _waiting_most(platform) * _exporters(platform)
+    message = (
+        f"{waiting:,.0f} predictions may wait, and {kafka.max_waiting:,} in each partition: with fewer than {least:,} "
+        "partitions labels of the others would come for nothing"
+    )
+    yield (
+        ("exporter", "kafka", "max_waiting"),
+        message,
+        "see how many partitions the topic has; set max_waiting to what each is to hold",
+    )
 
 
 def _rounded_down(share: float) -> str:
@@ -214,6 +242,8 @@ def least_volume(platform: Platform) -> int:
 
 def _volume(platform: Platform) -> Iterator[Finding]:
     volume, needed = platform.exporter.volume, least_volume(platform)
+    if platform.exporter.kafka is not None:
+        return  # how many partitions a member has is not in the file
     if volume is not None and needed > volume:
         message = (
             f"journal and snapshots may have {needed / 2**20:,.0f} MiB, and the volume has {volume / 2**20:,.0f} MiB"
@@ -236,7 +266,10 @@ def _unstated(platform: Platform) -> Iterator[Finding]:
     )
     remedy = "state requests_per_second of each model"
     if kept := settings.label_retention * float(settings.sample):
-        remedy += f"; {settings.max_waiting:,} hold {settings.max_waiting / kept:,.3g}/s of one exporter"
+        most, of_one = settings.max_waiting, "exporter"
+        if settings.kafka is not None:
+            most, of_one = settings.kafka.max_waiting, "partition"
+        remedy += f"; {most:,} hold {most / kept:,.3g}/s of one {of_one}"
     yield ("exporter",), message, remedy
 
 

@@ -4,7 +4,8 @@ A plane cannot tell that it is gone. Each hears the heartbeats of all others, th
 is left says what is missing. They say the same alert, of which Alertmanager makes one.
 
 Nor can a plane say that its alerts reach nobody. Its Prometheus counts those, and the others hear
-of them with the heartbeat.
+of them with the heartbeat. One that is heard without that count does not see itself: what keeps it from that, such as
+names that nobody resolves, may keep it from every Alertmanager, too.
 """
 
 from __future__ import annotations
@@ -49,41 +50,56 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
 
 def _mute(platform: Platform, regions: Regions, name: str) -> AlertingRule:
     undelivered = promql.select(metrics.COPIED_UNDELIVERED, **{metrics.FROM_REGION: name})
+    uncounted = _recent(regions, name).unless(undelivered, on=[metrics.FROM_REGION])
+    heartbeats = {str(_heard(name)): "0+15x40"}
     return alerting_rule.build(
         platform,
         MUTE,
-        undelivered > 0,
+        (undelivered > 0).or_(uncounted),
         MUTE_SECONDS,
         platform.operator,
         Severity.PAGE,
         f"The alerts of {name} reach nobody",
-        "Its Prometheus evaluates its rules, and no Alertmanager takes what it sends.",
-        proof=Proof(fires={str(undelivered): "3x40"}, silent={str(undelivered): "3x12 0x28"}, within=MUTE_SECONDS + 90),
+        "It evaluates its rules, and no Alertmanager takes what it sends, or it cannot tell whether one does.",
+        proof=Proof(
+            fires={str(undelivered): "3x40"},
+            silent=heartbeats | {str(undelivered): "3x12 0x28"},
+            within=MUTE_SECONDS + 90,
+        ),
         **regions.labels(name),
     )
 
 
 def _silent(platform: Platform, regions: Regions, name: str) -> AlertingRule:
     patience, wait = regions.silent_after, START_SCRAPES * platform.prometheus.scrape_interval
-    heard = promql.select(metrics.COPIED_HEARTBEAT, **{metrics.FROM_REGION: name})
-    recent = promql.last_over_time(heard, patience) > promql.timestamp_now() - patience
     steps = int((patience + wait) // 15) + 20
     return alerting_rule.build(
         platform,
         SILENT,
-        promql.absent(recent),
+        promql.absent(_recent(regions, name)),
         wait,
         platform.operator,
         Severity.PAGE,
         f"The plane of {name} has not been heard of for {describe_duration(patience)}",
         _meaning(name, is_primary=name == regions.primary),
         proof=Proof(
-            fires={str(heard): "0x2 _x" + str(steps)},
-            silent={str(heard): f"0+15x{steps}"},
+            fires={str(_heard(name)): "0x2 _x" + str(steps)},
+            silent={str(_heard(name)): f"0+15x{steps}"},
             within=patience + wait + 90,
         ),
         **regions.labels(name),
     )
+
+
+def _heard(name: str) -> promql.Expr:
+    """Heartbeats of a site as they were heard."""
+    return promql.select(metrics.COPIED_HEARTBEAT, **{metrics.FROM_REGION: name})
+
+
+def _recent(regions: Regions, name: str) -> promql.Expr:
+    """The last of them, where it is not too old."""
+    patience = regions.silent_after
+    return promql.last_over_time(_heard(name), patience) > promql.timestamp_now() - patience
 
 
 def _meaning(name: str, *, is_primary: bool) -> str:

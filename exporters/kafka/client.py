@@ -11,10 +11,11 @@ import logging
 import math
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
     OFFSET_END,
@@ -70,6 +71,7 @@ class _Seldom(logging.Filter):
         return is_new
 
 
+_Client = TypeVar("_Client", Consumer, Producer, AdminClient)
 _connections_log = logging.getLogger(f"{__name__}.connections")
 _connections_log.addFilter(_Seldom())
 
@@ -112,13 +114,7 @@ def settings_of(kafka: spec.Kafka, folder: Path) -> dict[str, Any]:
     }
     protocol = "SASL_" if kafka.sasl else ""
     settings["security.protocol"] = protocol + ("SSL" if kafka.tls else "PLAINTEXT")
-    if kafka.tls:
-        files = {
-            "ssl.ca.location": kafka.tls.ca_file,
-            "ssl.certificate.location": kafka.tls.certificate_file,
-            "ssl.key.location": kafka.tls.key_file,
-        }
-        settings |= {name: str(folder / file) for name, file in files.items() if file}
+    settings |= {name: str(file) for name, file in _tls_files(kafka, folder).items()}
     if kafka.sasl:
         settings["sasl.mechanism"] = kafka.sasl.mechanism
         settings["sasl.username"] = kafka.sasl.username
@@ -126,14 +122,58 @@ def settings_of(kafka: spec.Kafka, folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _secret(file: Path) -> str:
+def _tls_files(kafka: spec.Kafka, folder: Path) -> dict[str, Path]:
+    """Files of the platform file by librdkafka's setting. KafkaUnavailableError for one that cannot be read."""
+    if kafka.tls is None:
+        return {}
+    named = {
+        "ssl.ca.location": kafka.tls.ca_file,
+        "ssl.certificate.location": kafka.tls.certificate_file,
+        "ssl.key.location": kafka.tls.key_file,
+    }
+    files = {name: folder / file for name, file in named.items() if file}
+    for file in files.values():
+        _read(file, "certificates or the key for Kafka's TLS, as PEM")
+    return files
+
+
+def _read(file: Path, wanted: str) -> bytes:
     try:
-        text = file.read_text().strip()
+        content = file.read_bytes().strip()
     except OSError as error:
-        raise KafkaUnavailableError(f"{file}: {error.strerror}; it has to hold the password for Kafka") from error
-    if not text:
-        raise KafkaUnavailableError(f"{file}: it is empty; it has to hold the password for Kafka")
-    return text
+        raise KafkaUnavailableError(f"{file}: {error.strerror}; it has to hold {wanted}") from error
+    if not content:
+        raise KafkaUnavailableError(f"{file}: it is empty; it has to hold {wanted}")
+    return content
+
+
+def _secret(file: Path) -> str:
+    wanted = "the password for Kafka"
+    try:
+        return _read(file, wanted).decode()
+    except UnicodeDecodeError as error:
+        raise KafkaUnavailableError(f"{file}: it is no text; it has to hold {wanted}") from error
+
+
+def _made(make: Callable[[dict[str, Any]], _Client], settings: dict[str, Any], kafka: spec.Kafka) -> _Client:
+    """A client. KafkaUnavailableError for settings that librdkafka does not take, such as files that are no PEM."""
+    try:
+        return make(settings)
+    except KafkaException as error:
+        files = [str(settings[name]) for name in settings if name.startswith("ssl.") and name.endswith(".location")]
+        look = f"; look at {', '.join(files)}" if files else ""
+        raise KafkaUnavailableError(f"no client for {kafka.places}: {error.args[0].str()}{look}") from error
+
+
+class _Trouble:
+    """What a client said last of its connections that tells more than that it has none."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def __call__(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self.text:
+            self.text = error.str()
 
 
 class Group:
@@ -142,7 +182,9 @@ class Group:
     def __init__(self, kafka: spec.Kafka, member: str, folder: Path = Path()) -> None:
         self._settings = settings_of(kafka, folder)
         self._kafka, self._member = kafka, member
-        self._consumer = Consumer(
+        self._trouble = _Trouble()
+        self._consumer = _made(
+            Consumer,
             self._settings
             | {
                 "group.id": kafka.group,
@@ -159,9 +201,10 @@ class Group:
                 "fetch.wait.max.ms": 100,
                 "enable.partition.eof": True,
                 "topic.metadata.refresh.interval.ms": 30_000,
-            }
+            },
+            kafka,
         )
-        self._admin = AdminClient(self._settings)
+        self._admin = _made(AdminClient, self._settings, kafka)
         self._producer: Producer | None = None
         self.epoch: Any = None
         self.assigned: frozenset[Place] = frozenset()
@@ -274,18 +317,24 @@ class Group:
 
         FencedError when another process has done the same since; KafkaUnavailableError when the brokers do not answer.
         """
-        self._producer = Producer(
+        self._trouble.text = ""
+        self._producer = _made(
+            Producer,
             self._settings
             | {
                 "transactional.id": f"{self._kafka.group}-{self._member}",
                 "transaction.timeout.ms": int(TRANSACTION_SECONDS * 1000),
                 "retry.backoff.ms": 20,
-            }
+                "error_cb": self._trouble,
+            },
+            self._kafka,
         )
         try:
             self._producer.init_transactions(TRANSACTION_SECONDS)
         except KafkaException as error:
-            raise _unavailable(error) from error
+            with suppress(KafkaException):  # one that is fatal is said again
+                self._producer.poll(0)  # says why it has no connection, if it has none
+            raise _unavailable(error, self._trouble.text) from error
 
     def committed(self, places: Collection[Place]) -> dict[Place, Committed]:
         """What the group has for places. KafkaUnavailableError when the brokers do not answer, or not for all."""
@@ -340,7 +389,8 @@ class Reader:
     """Reads places back, beside the group."""
 
     def __init__(self, kafka: spec.Kafka, folder: Path = Path()) -> None:
-        self._consumer = Consumer(
+        self._consumer = _made(
+            Consumer,
             settings_of(kafka, folder)
             | {
                 "group.id": f"{kafka.group}-reading-back",  # it joins no group; librdkafka wants a name
@@ -349,7 +399,8 @@ class Reader:
                 "isolation.level": "read_committed",
                 "queued.max.messages.kbytes": QUEUED_KILOBYTES,
                 "enable.partition.eof": True,
-            }
+            },
+            kafka,
         )
 
     def read_from(self, begins: Mapping[Place, int]) -> None:
@@ -405,8 +456,8 @@ def _place(message: Message) -> Place:
     return message.topic() or "", message.partition() or 0
 
 
-def _unavailable(error: KafkaException) -> MidwatchError:
+def _unavailable(error: KafkaException, why: str = "") -> MidwatchError:
     found = error.args[0]
     if found.code() in _FENCED:
         return FencedError(f"another process has the name of this member, give each its own: {found.str()}")
-    return KafkaUnavailableError(f"Kafka: {found}")
+    return KafkaUnavailableError(f"Kafka: {found.str()}{why and f' ({why})'}")

@@ -147,8 +147,8 @@ class Member:
         is_lost = False
         if self._epoch is not None and self._epoch is self._group.epoch:
             polled = self._group.poll(MOST_RECORDS, POLL_SECONDS if not self._rebuilds else 0.0)
-            is_lost = polled.is_lost
-            if self._epoch is self._group.epoch:
+            is_lost = polled.is_lost or (bool(polled.records) and self._is_another_log())
+            if self._epoch is self._group.epoch and not is_lost:
                 self._count_all(polled.records)
                 self._ends.update(polled.ends)
         else:
@@ -162,7 +162,18 @@ class Member:
         now = self._wall()
         if self._epoch is not None and abs(now - self._looked_at) >= LOOK_SECONDS:
             self._looked_at = now
-            self._look(now)
+            if self._is_another_log():
+                self._epoch = None
+            else:
+                self._look(now)
+
+    def _is_another_log(self) -> bool:
+        """Whether a topic was made anew under its name since its partitions were taken over.
+
+        An offset of the old one may be in the new one too, and then no fetch fails. What was read before this is asked
+        is of the topics that are there now.
+        """
+        return self._group.topic_ids() != self._topics
 
     @property
     def is_ready(self) -> bool:

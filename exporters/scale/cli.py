@@ -9,10 +9,11 @@ import typer
 from midwatch import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from exporters.scale.needs import Need
     from midwatch.errors import Problem
+    from midwatch.spec.base import Finding
     from midwatch.spec.document import Document
     from midwatch.spec.model import Platform
 
@@ -63,18 +64,39 @@ def check(
 
 
 def _problems(platform: Platform, document: Document, requests: float) -> list[Problem]:
-    """What would not hold: too few exporters, and the limits of each."""
+    """What would not hold: too few exporters or streams, and the limits of each exporter."""
     from exporters import capacity
     from exporters.scale import needs
 
     loaded = needs.spread(platform, requests)
-    problems = capacity.find_problems(loaded, document)
+    if not platform.has_exporters:
+        return [document.problem(*found) for found in _of_stream(platform, requests)]
+    return [
+        *(document.problem(*found) for found in _of_exporters(platform, requests)),
+        *capacity.find_problems(loaded, document),
+    ]
+
+
+def _of_stream(platform: Platform, requests: float) -> Iterator[Finding]:
+    from exporters.scale import needs
+
+    needed = needs.streams_for(platform, requests)
+    if needed > 1:
+        message = f"1 of {needed} streams of two cores that {requests:,.0f} requests/s need: it would fall behind"
+        yield ("stream",), message, "give each some of the topics, or measure one on your cluster (make bench)"
+
+
+def _of_exporters(platform: Platform, requests: float) -> Iterator[Finding]:
+    from exporters.scale import needs
+
     have, needed = needs.exporters_of(platform), needs.exporters_for(platform, requests)
-    if have < needed:
-        message = f"{have} of {needed} exporters that {requests:,.0f} requests/s need: events would wait at the senders"
-        remedy = f"run {needed}, and send the events of an id to one of them"
-        problems.insert(0, document.problem(("exporter",), message, remedy))
-    return problems
+    if have >= needed:
+        return
+    is_fleet = platform.exporter.kafka is not None
+    where = "in the topic" if is_fleet else "at the senders"
+    message = f"{have} of {needed} exporters that {requests:,.0f} requests/s need: events would wait {where}"
+    then = "with as many partitions at least" if is_fleet else "and send the events of an id to one of them"
+    yield ("exporter",), message, f"run {needed}, {then}"
 
 
 def _show(found: Sequence[Need], problems: Sequence[Problem]) -> None:

@@ -22,8 +22,12 @@ JOURNAL_BYTES = {"prediction": 248, "label": 81}
 """Bytes of the journal for a prediction with five features, and for its label, in frames of a thousand."""
 SETTLED_EVENTS = 2
 """A request is a prediction, and later its label."""
-PARTITION_EVENTS = EVENTS_PER_CORE
-"""A partition has one reader, so that no partition may bring more than a core takes."""
+KAFKA_EVENTS = 60_300
+"""Events a second of one member that reads them from Kafka, joins included (`make bench FLAGS=kafka`). A partition has
+one reader, so that no partition may bring more."""
+
+STREAM_EVENTS = 26_300
+"""Events a second of one stream on two cores, broker and Java with it (`make bench FLAGS=stream`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +59,22 @@ def spread(platform: Platform, requests: float) -> Platform:
 
 
 def exporters_of(platform: Platform) -> int:
-    """How many exporters the platform file has."""
-    return max(1, len(jobs.service_targets(platform, jobs.EXPORTER)))
+    """How many exporters the platform file has that count: a judge of drift alone does not."""
+    return max(1, len(jobs.service_targets(platform, jobs.EXPORTER)) - jobs.has_judge_alone(platform))
 
 
 def exporters_for(platform: Platform, requests: float) -> int:
     """How many exporters so many requests a second need."""
-    return max(1, math.ceil(_events(platform, requests) / EVENTS_PER_CORE))
+    return max(1, math.ceil(_events(platform, requests) / _events_of_one(platform)))
+
+
+def streams_for(platform: Platform, requests: float) -> int:
+    """How many streams of two cores so many requests a second need, where there are no exporters."""
+    return max(1, math.ceil(_events(platform, requests) / STREAM_EVENTS))
+
+
+def _events_of_one(platform: Platform) -> int:
+    return EVENTS_PER_CORE if platform.exporter.kafka is None else KAFKA_EVENTS
 
 
 def _events(platform: Platform, requests: float) -> float:
@@ -76,6 +89,7 @@ def _of(platform: Platform, requests: float) -> Iterator[Need]:
     interval = platform.prometheus.scrape_interval
     journal = requests * (JOURNAL_BYTES["prediction"] + float(settings.sample) * JOURNAL_BYTES["label"])
     several = exporters > 1
+    partitions = math.ceil(events / KAFKA_EVENTS)
     yield Need(
         what="events",
         amount=events,
@@ -83,19 +97,29 @@ def _of(platform: Platform, requests: float) -> Iterator[Need]:
         basis="a prediction, and of the sample its label",
         is_extrapolated=False,
     )
-    yield Need(
-        what="exporters, a core each",
-        amount=exporters,
-        unit="",
-        basis=f"{EVENTS_PER_CORE:,} events/s each",
-        is_extrapolated=several,
-    )
+    if platform.has_exporters:
+        yield Need(
+            what="exporters, a core each",
+            amount=exporters,
+            unit="",
+            basis=f"{_events_of_one(platform):,} events/s each",
+            is_extrapolated=several,
+        )
+    else:
+        streams = streams_for(platform, requests)
+        yield Need(
+            what="streams, two cores each",
+            amount=streams,
+            unit="",
+            basis=f"{STREAM_EVENTS:,} events/s each",
+            is_extrapolated=streams > 1,
+        )
     yield Need(
         what="partitions, where Kafka has the events",
-        amount=math.ceil(events / PARTITION_EVENTS),
+        amount=max(partitions, capacity.least_partitions(spread(platform, requests))),
         unit="at least",
-        basis="one reader each",
-        is_extrapolated=several,
+        basis=f"one reader each, of {KAFKA_EVENTS:,} events/s, and max_waiting",
+        is_extrapolated=partitions > 1,
     )
     yield Need(
         what="predictions that wait for labels",

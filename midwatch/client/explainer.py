@@ -26,6 +26,7 @@ class _Explanation(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     explanations: list[_Explanation]
+    version: str = ""
 
 
 _encode = msgspec.json.Encoder(enc_hook=encoding.plain).encode
@@ -35,6 +36,7 @@ _answer = msgspec.json.Decoder(_Answer)
 class Explainer:
     """Asks `midwatch explain serve` at `url` about rows of a model; each answer takes `timeout` seconds at most.
 
+    `version` is the one that predicts: explanations of another are not taken, as of a service that is not replaced yet.
     A `token_file` is read for each request. Threads and forked processes may use one: each has a connection of its own.
     """
 
@@ -43,11 +45,12 @@ class Explainer:
         url: str,
         model: str,
         *,
+        version: str | None = None,
         timeout: float = 0.25,
         token_file: Path | str | None = None,
         ca_file: Path | str | None = None,
     ) -> None:
-        self._timeout = timeout
+        self._timeout, self._version = timeout, version
         self._settings: dict[str, Any] = {
             "path": f"/v1/models/{quote(model, safe='')}:explain",
             "content_type": "application/json",
@@ -71,9 +74,12 @@ class Explainer:
         if answer.status != OK:
             raise MidwatchError(f"the explainer answers {answer.status}: {answer.body[:200].decode(errors='replace')}")
         try:
-            (explanation,) = _answer.decode(answer.body).explanations
+            told = _answer.decode(answer.body)
+            (explanation,) = told.explanations
         except (msgspec.MsgspecError, ValueError) as error:
             raise MidwatchError("the explainer's answer is no explanation of one row") from error
+        if self._version not in (None, told.version):
+            raise MidwatchError(f"the explainer explains {told.version or 'no version'}, and not {self._version}")
         return explanation.attributions
 
     def close(self) -> None:

@@ -36,6 +36,7 @@ from midwatch.spec import (
 )
 from midwatch.spec.base import TOPIC_PATTERN, Finding, Place
 from midwatch.spec.document import Document, Team, ensure_mapping, read_file, text_of
+from midwatch.spec.fairness import BY_ERROR
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.partial import is_inside, real_place
 from midwatch.spec.systems import SystemRules, place_of
@@ -425,8 +426,10 @@ def _check_label_maturity(platform: Platform, place: Place, model: Model) -> Ite
     retention = platform.exporter.label_retention
     if model.label_maturity is None:
         return
-    if model.task == "regression":
-        yield place, "amounts are neither right nor wrong", "remove it from a regression"
+    is_compared = any(promise.measure in BY_ERROR for promise in model.fairness)
+    if model.task == "regression" and not is_compared:
+        remedy = "remove it from a regression without a promise of fairness of its errors"
+        yield place, "amounts are neither right nor wrong", remedy
     elif model.label_maturity > retention:
         message = f"predictions are given up after {format_duration(retention)}, before they are that old"
         yield place, message, "make exporter.label_retention at least as long"

@@ -119,7 +119,8 @@ class Model(Strict):
     """Predictions a second over its busiest day; `midwatch check` [computes](exporter.md#what-the-limits-hold) with
     it."""
     label_maturity: Duration | None = None
-    """Age at which a prediction counts as right, wrong or unlabelled; without it, when 95% of the labels have come."""
+    """Age at which a prediction counts as right, wrong or unlabelled, or by its error where groups' errors are
+    compared; without it, when 95% of the labels have come."""
     runbook: str | None = None
     """Address of the page for its alerts, instead of `runbooks`."""
     alerts: dict[AlertName, AlertTuning] = {}

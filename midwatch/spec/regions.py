@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from midwatch.spec.addresses import PlainUrl, origin
 from midwatch.spec.base import Finding, HostPort, Name, Strict, unknown
-from midwatch.spec.values import Duration
+from midwatch.spec.values import Duration, format_duration
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Platform
 
 GLOBAL = "global"
 """What the view is called where a region's name would stand: in `here`, and in the label `region`."""
+
+PEER_SECONDS = 15.0
+"""How long an Alertmanager waits for each that is before it (`--cluster.peer-timeout`, when it is not set)."""
 
 PLACE_LABELS = ("region", "cluster", "cloud")
 """Labels that say of every series and alert which plane it comes from."""
@@ -134,6 +138,7 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
         yield from _names(platform.regions)
         yield from _shared(platform.regions)
         yield from _contradictions(platform, platform.regions)
+        yield from _times(platform, platform.regions)
 
 
 def _names(regions: Regions) -> Iterator[Finding]:
@@ -154,18 +159,46 @@ def _shared(regions: Regions) -> Iterator[Finding]:
     for name, plane in regions.planes.items():
         for key, value in (
             ("cluster", (plane.cloud, plane.cluster)),
-            ("prometheus", origin(plane.prometheus)),
-            ("alertmanager", origin(plane.alertmanager)),
-            ("gossip", plane.gossip),
+            ("prometheus", _one(plane.prometheus)),
+            ("alertmanager", _one(plane.alertmanager)),
+            ("gossip", plane.gossip.lower()),
         ):
             other = taken.setdefault((key, value), name)
             if other != name:
                 message = f"is that of {other} too: what comes from the two could not be told apart"
                 yield ("regions", "planes", name, key), message, "give each region its own"
-    other = taken.get(("prometheus", origin(regions.view.prometheus)), "")
+    other = taken.get(("prometheus", _one(regions.view.prometheus)), "")
     if other:
         message = f"is that of {other} too: what is global has to live on when a region does not"
         yield ("regions", "view", "prometheus"), message, "give the view a Prometheus of its own"
+    other = taken.get(("prometheus", _one(regions.view.query)), "")
+    if other:
+        message = f"is the Prometheus of {other}, which has the series of that region alone"
+        yield ("regions", "view", "query"), message, "write the address of Thanos Query or Mimir"
+
+
+def _one(url: str) -> object:
+    """What two addresses have in common that are one; a gateway may have several servers, by their paths."""
+    return *origin(url), urlsplit(url).path.rstrip("/")
+
+
+def _times(platform: Platform, regions: Regions) -> Iterator[Finding]:
+    """Times that the planes keep to one another: too short ones page for a plane that is well, or twice."""
+    asked = platform.prometheus
+    heard = asked.evaluation_interval + asked.scrape_interval
+    if regions.silent_after < heard:
+        message = (
+            f"{format_duration(regions.silent_after)}, and a heartbeat of a plane that is well may be "
+            f"{format_duration(heard)} old, an evaluation_interval and a scrape_interval: it would page"
+        )
+        yield ("regions", "silent_after"), message, f"set it to {format_duration(heard)} or more"
+    wait, told = PEER_SECONDS * (len(regions.planes) - 1), platform.alertmanager.group_interval
+    if told <= wait:
+        message = (
+            f"{format_duration(told)}, and the last of {len(regions.planes)} Alertmanagers waits "
+            f"{format_duration(wait)} for the others: it would tell what they took back meanwhile"
+        )
+        yield ("alertmanager", "group_interval"), message, f"set it to {format_duration(wait + PEER_SECONDS)} or more"
 
 
 def _contradictions(platform: Platform, regions: Regions) -> Iterator[Finding]:

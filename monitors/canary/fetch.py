@@ -22,7 +22,7 @@ from monitors.canary.increments import Axis, Increments, Lives
 from monitors.canary.oddities import Oddities
 from monitors.canary.question import Question
 from monitors.canary.series import Querier, Series
-from monitors.canary.tally import SETTLED, TALLIES, Sides, Tally, counts_labels
+from monitors.canary.tally import SETTLED, TALLIES, Sides, Tally, counts_labels, of_known_classes
 from monitors.canary.times import moment
 
 LONGEST_SECONDS = 31 * 86400.0
@@ -234,6 +234,7 @@ class _Analysis:
         if counted is not None and metrics.OTHER in counted.groups:
             counted = replace(counted, doubts=(*counted.doubts, *self._folded()))
         if counted is not None:
+            counted = of_known_classes(criterion, sides, counted)
             counted = strata.compared(counted, sides, partial(tally.counted, criterion), settings, self._oddities.notes)
         if counted is not None and self._ages is not None and counts_labels(criterion):
             return settled.counted(counted, self._ages, self._axis, self._expressions.question.canary)

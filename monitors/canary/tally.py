@@ -126,7 +126,10 @@ def _as_they_come(_: spec.Counted, of: Expressions) -> list[str]:
 
 TEXT = "text"
 """Group that stands for all values that look like free text: the exporter publishes none of them."""
-_CLASSES = ("predicted", "actual")
+_CLASSES = {"predicted": "predicted", "actual": "labelled"}
+"""What is said of a class, by the label that it stands in."""
+_NEEDED = {"demographic_parity": "predicted", "equal_opportunity": "predicted", "predictive_parity": "actual"}
+"""Where the positive class has to be seen: a rate without it is 0 in every group."""
 
 
 @dataclass(frozen=True)
@@ -175,19 +178,39 @@ def _fairness(criterion: spec.Fairness, sides: Sequence[Sides], _: Oddities) -> 
         text = f"{told.selector} has {len(names)} groups, of which max_groups allows {criterion.max_groups}"
         return replace(whole, doubts=(Doubt(text=text, fatal=True),))
     labels = _labels(sides) if criterion.counts_labels else None
-    doubts = tuple(Doubt(text=text) for text in _not_told(criterion, sides, names))
+    text = f"groups whose values look like free text are counted as one, `{TEXT}`: send short names"
     return replace(
-        whole, doubts=doubts, labels=labels, groups={name: _of_group(criterion, rate, sides, name) for name in names}
+        whole,
+        doubts=(Doubt(text=text),) if TEXT in names else (),
+        labels=labels,
+        groups={name: _of_group(criterion, rate, sides, name) for name in names},
     )
 
 
-def _not_told(criterion: spec.Fairness, sides: Sequence[Sides], names: Sequence[str]) -> Iterator[str]:
-    """Why groups whose rates look alike are not shown to be."""
-    classes = {dict(labels).get(side) for of in sides for arm in of for labels in arm.by_series for side in _CLASSES}
-    if criterion.positive is not None and criterion.positive not in classes:
-        yield f"nothing was predicted or labelled {criterion.positive}"
-    if TEXT in names:
-        yield f"groups whose values look like free text are counted as one, `{TEXT}`: send short names"
+def of_known_classes(criterion: spec.FromCounts, sides: Sequence[Sides], counted: Counted) -> Counted:
+    """The counts; without groups, and with the doubt, where their rates are of no class that was seen."""
+    if not isinstance(criterion, spec.Fairness) or not counted.groups:
+        return counted
+    unseen = [Doubt(text=text) for text in _unseen_classes(criterion, sides)]
+    return replace(counted, doubts=(*counted.doubts, *unseen), groups={}) if unseen else counted
+
+
+def _unseen_classes(criterion: spec.Fairness, sides: Sequence[Sides]) -> Iterator[str]:
+    """Why rates of groups are none of the promised class on an arm, so that they are neither alike nor apart."""
+    for name, arm in zip(("the baseline", "the canary"), zip(*sides, strict=True), strict=True):
+        if (lacks := _unseen_class(criterion, arm)) is not None:
+            yield f"{lacks} on {name}: are classes spelled alike?"
+
+
+def _unseen_class(criterion: spec.Fairness, arm: Sequence[Increments]) -> str | None:
+    """What of an arm's classes was never seen, so that a share of 0 in every group need not be one of that class."""
+    outcomes = [dict(labels) for labels, row in arm[0].by_series.items() if row.any()]
+    side = _NEEDED.get(criterion.measure)
+    if side is None:
+        is_right = not outcomes or any(labels["predicted"] == labels["actual"] for labels in outcomes)
+        return None if is_right else "nothing was predicted as it was labelled"
+    seen = {dict(labels).get(side) for of in arm for labels, row in of.by_series.items() if row.any()}
+    return None if criterion.positive in seen else f"nothing was {_CLASSES[side]} {criterion.positive}"
 
 
 def _of_group(criterion: spec.Fairness, rate: _Rate, sides: Sequence[Sides], group: str | None) -> Counted:

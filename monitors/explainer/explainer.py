@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,10 @@ CHECKED_ROWS = 20
 """Rows of the background whose exact contributions have to add up before they are believed."""
 MOST_SAMPLED = 1000
 """Features of a model that is sampled: a pair of permutations asks for twice as many rows."""
+WHOLE = (
+    "all answers to the background are whole numbers (%s): if they are classes, what adds up to their numbers means "
+    "nothing; name what answers with probabilities"
+)
 SAMPLED = "paired permutations (sampled, interventional)"
 
 _log = logging.getLogger(__name__)
@@ -41,7 +46,8 @@ class Explainer:
     """Explains rows of one version of a model.
 
     `precision` is the greatest standard error by the span of the attributions. `output` is the place of the answer that
-    is explained, and `output_name` what it is called, if anything.
+    is explained, and `output_name` what it is called, if anything. `exact_seconds` is the time that an exact one
+    took at the start, and 0 of sampled ones: these end when they have to.
     """
 
     model_name: str
@@ -53,6 +59,7 @@ class Explainer:
     output: int
     output_name: str
     precision: float
+    exact_seconds: float = 0.0
 
     @property
     def method(self) -> str:
@@ -82,8 +89,12 @@ def build(
     """Ask the model for the background, and look whether its trees add up; ModelError when it does not answer."""
     found = _answers(loaded.model, sample.rows)
     place, name = chosen_output(output, found.shape[1], loaded.outputs)
+    if loaded.trees is None and (np.floor(found[:, place]) == found[:, place]).all():
+        _log.warning(WHOLE, ", ".join(f"{answer:g}" for answer in np.unique(found[:, place])[:3]))
     answers = permutations.Background(rows=sample.rows, answers=found[:, place])
+    begun = time.monotonic()
     trees = _believed(loaded.trees, sample.rows, place)
+    seconds = (time.monotonic() - begun) / min(CHECKED_ROWS, len(sample.rows)) if trees else 0.0
     if trees is None and len(sample.columns) > MOST_SAMPLED:
         said = f"{len(sample.columns)} features are too many to be sampled; at most {MOST_SAMPLED} are"
         raise ModelError(f"{said}: explain trees in their library's own format")
@@ -97,6 +108,7 @@ def build(
         output=place,
         output_name=name,
         precision=precision,
+        exact_seconds=seconds,
     )
 
 
@@ -123,10 +135,14 @@ def chosen_output(wanted: str | None, count: int, names: Sequence[str]) -> tuple
 
     ModelError where that is none.
     """
+    if count == 1:
+        own = names[-1] if names else ""  # of two classes it is the second one's
+        if wanted in (None, own or "0"):
+            return 0, own
+        raise ModelError(f"the model has one output{own and f', that of {own}'}: leave --output out")
     known = list(names) if len(names) == count else [str(place) for place in range(count)]
-    if wanted is None and count <= 2:
-        place = count - 1
-        return place, known[place] if count == 2 else (names[-1] if names else "")
+    if wanted is None and count == 2:
+        return 1, known[1]
     if wanted in known:
         return known.index(wanted), wanted
     raise ModelError(f"the model has {count} outputs: give --output {', '.join(known[:20])}")

@@ -26,8 +26,9 @@ PAIRS = 2
 """Pairs of a draw."""
 FIRST_DRAWS = 4
 """Draws before the first look at the time: with three, two of them the regression's, nothing is left for an error."""
-LEAST_DRAWS = 16
-"""A standard error of fewer draws is too rough to stop by: it is off by a fifth."""
+LEAST_DRAWS = 32
+"""A standard error of fewer draws is nothing to stop by: of a tenth of the background, 16 draws meet no row in one of
+five explanations, 32 in one of thirty."""
 REPRESENTED = 0.25
 """Share of the background answers' variance that the draws' has to have: of 16 usual ones fewer than 0.2% have less."""
 MOST_DRAWS = 10_000
@@ -155,7 +156,9 @@ def estimated(seen: Draws, background: Background) -> tuple[Floats, Floats]:
 
     A whole pass over the background has no error of which rows were drawn; of a pass that has begun, the part of the
     rows that it has drawn. That the draws' mean answer is off the base adds to it, as to a regression's value there
-    (Draper, Smith, "Applied Regression Analysis", 3.1). Where the draws lack the rows that the answers vary by, such as
+    (Draper, Smith, "Applied Regression Analysis", 3.1). Rows of a kind that n draws have not met may be 1 / n of those
+    that were not drawn, and add as much as the answers vary by: nothing that was seen tells of it, so it is in every
+    error. Where the draws lack the rows that the answers vary by, such as
     a few of a rare class, nobody knows whose the distance to the base is: it is an error of every feature.
     """
     rows = len(background.rows)
@@ -171,7 +174,8 @@ def estimated(seen: Draws, background: Background) -> tuple[Floats, Floats]:
     begun = draws % rows
     share = begun * (1 - begun / rows) / draws**2 + (away * away / spread if has_slope else 0.0)
     lacking = away if spread / draws < REPRESENTED * float(background.answers.var()) else 0.0
-    return mean - slopes * away, np.sqrt(of_orders / draws + of_rows * share + lacking**2)
+    unmet = float(background.answers.std()) / draws * max(0.0, 1 - draws / rows)
+    return mean - slopes * away, np.sqrt(of_orders / draws + of_rows * share + lacking**2 + unmet**2)
 
 
 def _is_precise(attributions: Floats, errors: Floats, precision: float) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,12 @@ from monitors.explainer.protocol import Asked, RequestError
 from monitors.explainer.published import Published, Reason
 from monitors.explainer.workers import Failure, Job, Result, Workers
 
+SLOW = (
+    "a row took %.2g s to explain at the start, and the deadline is %g s: requests will be answered 504; have fewer "
+    "trees, bound their depth, or give --deadline more"
+)
+
+_log = logging.getLogger(__name__)
 _JSON = "application/json"
 _STATUS: Mapping[Reason, HTTPStatus] = {
     Reason.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -63,6 +70,8 @@ class Service:
         self._workers = Workers(explainer, limits.budget)
         self._open = 0
         self._usual_seconds = 0.0
+        if explainer.exact_seconds > limits.deadline:
+            _log.warning(SLOW, explainer.exact_seconds, limits.deadline)
 
     async def serve(self, address: http_service.Address, started: Callable[[str], None]) -> None:
         """Serve until SIGTERM or SIGINT; ServeError when the port is taken."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from midwatch.prometheus import Client
+    from midwatch.spec.fairness import Fairness
     from midwatch.spec.model import Model, Platform
     from monitors.fairness.looks import Look
     from monitors.fairness.promises import Finding
@@ -57,10 +58,7 @@ def judge(
         typer.echo(json.dumps({"windows": documents}))
     else:
         view.show([(look.window, findings) for look, findings in judged])
-    findings = [one for _, found in judged for one in found]
-    if not findings:
-        typer.echo("no version of these models has predicted lately: nothing is known", err=True)
-    raise typer.Exit(_exit(models, findings))
+    raise typer.Exit(_exit(models, [one for _, found in judged for one in found]))
 
 
 @app.command()
@@ -98,10 +96,7 @@ def advise(
         typer.echo(json.dumps({"windows": [document.document(found, window) for window, found in windows]}))
     else:
         view.show(windows)
-    findings = [finding for _, found in windows for one in found for finding in one.findings]
-    if not findings:
-        typer.echo("no version of these models has predicted lately: nothing is known", err=True)
-    raise typer.Exit(_exit(models, findings))
+    raise typer.Exit(_exit(models, [finding for _, found in windows for one in found for finding in one.findings]))
 
 
 def _models(platform: Platform, name: str | None) -> list[Model]:
@@ -154,13 +149,29 @@ def _names(loaded: Platform, file: Path, models: Sequence[Model]) -> dict[str, s
 
 
 def _exit(models: Sequence[Model], findings: Sequence[Finding]) -> int:
-    """Unfair or lately unfair is a failure; a model of which nothing is found, or anything unknown, is undecided."""
+    """Unfair or lately unfair is a failure; a promise of which nothing is found, or anything unknown, is undecided."""
     from midwatch.errors import Exit
     from monitors.fairness.verdict import Verdict
 
+    found = {(one.model, *one.promise.key) for one in findings}
+    silent = [
+        (model.name, promise)
+        for model in models
+        for promise in model.fairness
+        if (model.name, *promise.key) not in found
+    ]
+    for name, promise in silent:
+        typer.echo(f"{name}: nothing is known of {promise.title}: {_why_silent(promise)}", err=True)
     if any(one.judgement.verdict is Verdict.UNFAIR or one.judgement.became_unfair for one in findings):
         return Exit.FAIL
-    silent = {model.name for model in models} - {one.model for one in findings}
     if silent or any(one.judgement.verdict is Verdict.UNKNOWN for one in findings):
         return Exit.INCONCLUSIVE
     return Exit.PASS
+
+
+def _why_silent(promise: Fairness) -> str:
+    """What a version has to do to be judged."""
+    from midwatch.spec.values import format_duration
+    from monitors.fairness.promises import LATEST
+
+    return f"no version has predicted in the last {format_duration(promise.over / LATEST)}"

@@ -5,7 +5,7 @@ its expectation is at most 1 whatever rates within the limit are true (Turner, L
 rates; any convex set of rates: arXiv 2203.09785). Products of them pass 1 / alpha with probability at most alpha, ever
 (Ville). "Since the beginning" is that product; "lately" is the e-detector of Shin, Ramdas and Rinaldo (2022),
 (M + 1) e, whose mean time to a false alarm is at least its threshold, in blocks: a product since the beginning is
-nearly deaf to a change that comes late.
+nearly deaf to a change that comes late. It forgets: what is over is not lately.
 
 A block has to be whole: how many events it has may depend on what was before, not on how its own events came out.
 """
@@ -31,7 +31,7 @@ Of few steps it is told badly, but the error only takes from what evidence says;
 ten blocks at 5%, of batches of fifty alike.
 """
 RECENT_BLOCKS = 40
-"""Blocks from which the detector learns the rates."""
+"""Blocks from which the detector learns the rates, and in which it looks for a change."""
 
 
 def nats(events: Floats, hits: Floats, pairs: Places, limit: Limit, recent: int | None = None) -> Floats:
@@ -69,10 +69,13 @@ def _weighed(
 
 
 def detector(weight: Floats) -> Floats:
-    """M = (M + 1) e after the last block, as a logarithm, of blocks' e-values of shape (..., blocks)."""
-    level = np.full(weight.shape[:-1], -np.inf)
-    for block in range(weight.shape[-1]):
-        level = np.logaddexp(level, 0.0) + weight[..., block]
+    """M = (M + 1) e after the last block, as a logarithm, of blocks' e-values of shape (..., blocks).
+
+    It is the sum, over the blocks where a change may have begun, of the product of e-values since. Only a change within
+    the last `RECENT_BLOCKS` counts: the sum is no greater for it, and a gap that was closed since is not told for ever.
+    """
+    since = np.cumsum(weight[..., : -RECENT_BLOCKS - 1 : -1], axis=-1)
+    level: Floats = np.logaddexp.reduce(since, axis=-1)
     return level
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from midwatch import metrics
 from midwatch.spec.fairness import BY_RANK, BY_SCORE, CROSS, Fairness
 from midwatch.spec.model import Model
-from monitors.fairness import bounds, evidence, runs, small_cells, sums, verdict
+from monitors.fairness import bounds, class_names, evidence, runs, small_cells, sums, verdict
 from monitors.fairness.bounds import Bounds
 from monitors.fairness.fetch import Asked, Cell, Version, Window
 from monitors.fairness.measures import Cells
@@ -25,6 +25,9 @@ from monitors.fairness.verdict import Counts, Judgement, Limit, Settings, Verdic
 
 TEXT = "text"
 """Group that stands for all values that look like free text: the exporter publishes none of them."""
+
+LATEST = 10
+"""A version is judged that predicted within the last of so many parts of the window."""
 
 RATES = {
     "demographic_parity": ("selected",),
@@ -54,7 +57,8 @@ class Finding:
 
     `labelled` is the share of the settled predictions with a label, by group; empty where labels are not needed.
     `since` is when the version's counting began, as far as it is known: seconds since the epoch. `calibration_errors`
-    are the expected calibration errors by group, of a promise of calibration.
+    are the expected calibration errors by group, of a promise of calibration. `awaits_labels` says that missing labels
+    could turn over what the labelled show.
     """
 
     model: str
@@ -66,6 +70,7 @@ class Finding:
     reason: str
     since: float
     calibration_errors: Mapping[str, float] = field(default_factory=dict)
+    awaits_labels: bool = False
 
     @property
     def people(self) -> tuple[str, str, str]:
@@ -78,7 +83,7 @@ class _Case:
     """Counts of one rate, and what it can be with the missing labels, by stratum; nothing where none are needed.
 
     `lately` has the same of the last blocks, from which the detector of a late change learns. `folded` says what of it
-    stands under another name, `unseen_class` that the positive class was never seen, `share` how much of the
+    stands under another name, `unseen_class` why the classes that were seen say nothing, `share` how much of the
     false-alarm budget this run of counting has.
     """
 
@@ -156,7 +161,7 @@ def named(finding: Finding, names: Mapping[str, str]) -> Finding:
 
 
 def _serving(model: Model, asked: Asked, window: Window) -> list[Version]:
-    tail = max(1, window.size // 10)
+    tail = max(1, window.size // LATEST)
     ranked = asked.sums.get(metrics.GROUP_RANKED.name, {})
     return sorted(
         {
@@ -216,7 +221,7 @@ def _summed_cases(model: Model, version: Version, promise: Fairness, asked: Aske
             lately=summed.bounds(slice(-evidence.RECENT_BLOCKS, None)) if needs_labels else (),
             labelled=summed.labelled() if needs_labels else {},
             folded=_folded(attribute, asked, summed.torn),
-            unseen_class=_unseen_class(model, asked, asked.labelled.get(version, {})) if lacks_positives else "",
+            unseen_class=_unseen_class(model, promise, rate, version, asked) if lacks_positives else "",
             calibration_errors=summed.calibration_errors(),
         )
 
@@ -263,7 +268,7 @@ def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, wind
                 lately=lately,
                 labelled=_labelled(groups, _from(cells, run.first), _from(settled, run.first)) if needs_labels else {},
                 folded=_folded(attribute, asked, source.get(version, {})),
-                unseen_class="" if rate == "accuracy" else _unseen_class(model, asked, source.get(version, {})),
+                unseen_class=_unseen_class(model, promise, rate, version, asked),
             )
 
 
@@ -291,15 +296,12 @@ def _folded(attribute: str, asked: Asked, cells: Mapping[Cell, Floats]) -> _Fold
     return _Folded.TEXTS if TEXT in parts else _Folded.NOTHING
 
 
-def _unseen_class(model: Model, asked: Asked, cells: Mapping[Cell, Floats]) -> str:
-    """That nothing is of the positive class, whose shares of 0 may be those of a name that is spelled otherwise."""
-    classes = {name for cell, row in cells.items() if row.sum() > 0 for name in cell[2:]}
-    if model.positive in classes:
-        return ""
-    said = f"nothing was predicted or labelled {model.positive}"
-    if "class" in asked.folded and metrics.OTHER in classes:
-        return f"{said}, and classes beyond the exporter's cap are counted as one: raise exporter.caps.classes"
-    return f"{said}, only {', '.join(sorted(classes - {''}))}: is positive spelled so?"
+def _unseen_class(model: Model, promise: Fairness, rate: str, version: Version, asked: Asked) -> str:
+    """Why a rate is none of the promised classes, by the names that were seen."""
+    of_labels = promise.measure != "demographic_parity"
+    counted = (asked.labelled if of_labels else asked.predicted).get(version, {})
+    settled = asked.settled.get(version, {}) if of_labels else {}
+    return class_names.doubt(model, rate, counted, settled, asked.folded, promise.min_events)
 
 
 def _by_stratum(cells: Mapping[Cell, Floats], attribute: str, is_stratified: bool) -> dict[str, dict[Cell, Floats]]:
@@ -400,7 +402,9 @@ def _bounds(
 
 def _finding(case: _Case, judgement: Judgement) -> Finding:
     doubt = _doubt(case, judgement)
-    late_doubt = doubt if case.folded is _Folded.COUNTS else _late_doubt(case, judgement)
+    awaits_labels = bool(_label_doubt(case, judgement) or _late_doubt(case, judgement))
+    says_nothing = case.folded is _Folded.COUNTS or case.unseen_class
+    late_doubt = doubt if says_nothing else _late_doubt(case, judgement)
     if late_doubt:
         judgement = replace(judgement, became_unfair=False)
     if doubt or (late_doubt and judgement.verdict is Verdict.FAIR):
@@ -414,17 +418,23 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
         judgement=judgement,
         labelled=case.labelled,
         calibration_errors=case.calibration_errors,
+        awaits_labels=awaits_labels,
         reason="; ".join(filter(None, (doubt or _shown(case, judgement), late_doubt if not doubt else ""))),
     )
 
 
 def _doubt(case: _Case, judgement: Judgement) -> str:
     """Why what is not seen, labels or groups, leaves a verdict open; empty if it does not."""
-    if case.unseen_class and judgement.worst is not None:
+    if case.unseen_class:
         return case.unseen_class
     is_said = judgement.verdict is not Verdict.UNKNOWN or judgement.became_unfair
     if is_said if case.folded is _Folded.COUNTS else case.folded and judgement.verdict is Verdict.FAIR:
         return case.folded.value
+    return _label_doubt(case, judgement)
+
+
+def _label_doubt(case: _Case, judgement: Judgement) -> str:
+    """Why missing labels leave a verdict open; empty if they do not."""
     missing = _missing_labels(case, judgement)
     if not missing or judgement.verdict is Verdict.UNKNOWN:
         return ""

@@ -33,7 +33,7 @@ def show(windows: Sequence[tuple[Window, Sequence[Finding]]]) -> None:
     from midwatch import tables
 
     console = tables.make_console()
-    for window, findings in windows:
+    for window, findings in (one for one in windows if one[1]):
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in _COLUMNS:
             table.add_column(name)

@@ -398,7 +398,26 @@ def test_groups_that_are_counted_as_one_are_not_shown_alike(group: str, folded: 
 def test_a_positive_class_that_nothing_has_is_undecided() -> None:
     _, said = _asked(_past({"no": 0.5, "de": 0.4}, settle=True), positive="ja")
     assert said.verdict.value == "inconclusive"
-    assert "nothing was predicted or labelled ja" in said.reason
+    assert "nothing was predicted ja on the baseline" in said.reason
+
+
+@pytest.mark.parametrize(
+    ("measure", "label", "version"),
+    [
+        ("demographic_parity", "predicted", "v7"),
+        ("equal_opportunity", "predicted", "v6"),
+        ("predictive_parity", "actual", "v7"),
+        ("accuracy_parity", "actual", "v7"),
+    ],
+)
+def test_a_version_that_spells_its_classes_otherwise_is_undecided(measure: str, label: str, version: str) -> None:
+    past = _past({"no": 0.5, "de": 0.4}, settle=True)
+    otherwise = {(label, name): (label, name.title()) for name in ("yes", "no")}
+    for key in [key for key in past.series if ("version", version) in key and dict(key).get(label) is not None]:
+        past.series[tuple(otherwise.get(pair, pair) for pair in key)] = past.series.pop(key)
+    _, said = _asked(past, measure=measure)
+    assert said.verdict.value == "inconclusive"
+    assert f"on the {'canary' if version == 'v7' else 'baseline'}: are classes spelled alike?" in said.reason
 
 
 def test_a_verdict_is_given_again_from_its_document_byte_for_byte(tmp_path: Path) -> None:

@@ -61,6 +61,17 @@ def test_what_is_no_explanation_raises_an_error(predictor: Any, status: int, ans
         explainer.attributions([3.0, 1.0])
 
 
+def test_explanations_of_another_version_than_predicts_are_not_taken(predictor: Any) -> None:
+    predictor.answer = lambda document: (200, {**ANSWER, "version": "v6"})
+    with Explainer(predictor.url, "credit", version="v6") as explainer:
+        assert explainer.attributions([3.0, 1.0]) == {"age": 0.5, "debt": -1.0}
+    with (
+        Explainer(predictor.url, "credit", version="v7") as explainer,
+        pytest.raises(MidwatchError, match="the explainer explains v6, and not v7"),
+    ):
+        explainer.attributions([3.0, 1.0])
+
+
 def test_a_service_that_hangs_is_left_after_the_timeout(predictor: Any) -> None:
     goes_on = threading.Event()
 

@@ -53,7 +53,7 @@ def test_the_command_serves_whoever_has_the_token_until_it_is_told_to_end(
         (("--model", "a/b"), "--model 'a/b' cannot stand in a path"),
         (("--background", "missing.csv"), "missing.csv: cannot be read: "),
         (("--from", "magic:m"), "--from 'magic:m' is not KIND:WHERE"),
-        (("--output", "7"), "the model has 1 outputs: give --output 0"),
+        (("--output", "7"), "the model has one output: leave --output out"),
         (("--model-ca-file", "missing.pem", "--from", "v1:http://127.0.0.1:1/"), "missing.pem: no certificates"),
     ],
 )

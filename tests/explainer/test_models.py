@@ -68,6 +68,7 @@ def test_trees_of_scikit_learn_have_the_contributions_of_shap(name: str, tmp_pat
     assert np.array([one.attributions for one in found]) == pytest.approx(theirs, abs=1e-6)
     assert max(one.additivity_error for one in found) < 1e-12
     assert "TreeExplainer" in made.method
+    assert made.exact_seconds > 0
 
 
 def test_xgboost_has_the_contributions_of_shap(tmp_path: Path, background_file: Path) -> None:
@@ -130,6 +131,78 @@ def test_an_estimator_that_is_no_tree_is_sampled_by_its_probabilities(tmp_path: 
     (truth, _) = estimator.predict_proba(pd.DataFrame(rows[:1], columns=COLUMNS))[0]
     assert (found.prediction, made.output_name) == (pytest.approx(truth), "bad")
     assert "permutations" in made.method
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_an_estimator_without_probabilities_is_explained_by_its_decisions(
+    classes: int, tmp_path: Path, background_file: Path
+) -> None:
+    import joblib
+    from sklearn import linear_model, pipeline, preprocessing
+
+    rows = usual_rows(400)
+    labels = np.array(["no", "yes", "perhaps"])[labelled(rows) + (rows[:, 2] > 1 if classes == 3 else 0)]
+    estimator = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.RidgeClassifier()).fit(rows, labels)
+    joblib.dump(estimator, tmp_path / "model.joblib")
+    (tmp_path / "model.joblib").chmod(0o644)
+    made = explained_by(f"scikit-learn:{tmp_path}/model.joblib", background_file, output="yes")
+    decided = estimator.decision_function(rows[:1]).ravel()[-1]
+    assert made.explain(rows[0], TIMES).prediction == pytest.approx(decided)
+    assert made.output_name == "yes"
+
+
+def test_numbers_of_classes_are_no_answers_that_add_up(
+    make_explainer: Any, tmp_path: Path, background_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import joblib
+    from sklearn import cluster
+
+    with threadpoolctl.threadpool_limits(1):
+        estimator = cluster.KMeans(3, random_state=1).fit(usual_rows(100))
+    joblib.dump(estimator, tmp_path / "model.joblib")
+    (tmp_path / "model.joblib").chmod(0o644)
+    with pytest.raises(ModelError, match="holds a KMeans, which answers with numbers of classes alone"):
+        explained_by(f"scikit-learn:{tmp_path}/model.joblib", background_file)
+    make_explainer(lambda rows: np.sign(rows[:, 0]))
+    assert "all answers to the background are whole numbers (-1, 1)" in caplog.text
+
+
+def test_the_one_output_of_two_classes_is_the_second_ones(tmp_path: Path, background_file: Path) -> None:
+    file = boosted(tmp_path)
+    assert explained_by(f"xgboost:{file}", background_file).output_name == "1"
+    assert explained_by(f"xgboost:{file}", background_file, output="1").output_name == "1"
+    with pytest.raises(ModelError, match="the model has one output, that of 1: leave --output out"):
+        explained_by(f"xgboost:{file}", background_file, output="0")
+
+
+def test_a_booster_that_was_stopped_early_is_its_rounds_up_to_the_best(
+    tmp_path: Path, background_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import xgboost
+
+    rows = usual_rows(400)
+    noisy = np.random.default_rng(1).permutation(labelled(rows))
+    estimator = xgboost.XGBClassifier(n_estimators=40, early_stopping_rounds=4, learning_rate=0.9, n_jobs=1)
+    estimator.fit(rows[:200], noisy[:200], eval_set=[(rows[200:], noisy[200:])], verbose=False)
+    estimator.save_model(tmp_path / "model.json")
+    found = explained_by(f"xgboost:{tmp_path}/model.json", background_file).explain(rows[0], TIMES)
+    assert found.prediction == pytest.approx(estimator.predict(rows[:1], output_margin=True)[0])
+    assert found.additivity_error < 1e-6
+    rounds = estimator.get_booster().num_boosted_rounds()
+    assert f"explained are the first {estimator.best_iteration + 1} of its {rounds} rounds" in caplog.text
+
+
+def test_a_forest_of_lightgbm_answers_with_the_mean_of_its_trees(tmp_path: Path, background_file: Path) -> None:
+    import lightgbm
+
+    rows = usual_rows(400)
+    forest = {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5, "verbose": -1, "num_threads": 1}
+    booster = lightgbm.train(forest, lightgbm.Dataset(rows, rows[:, 0] + 5.0), 10)
+    booster.save_model(tmp_path / "model.txt")
+    found = explained_by(f"lightgbm:{tmp_path}/model.txt", background_file).explain(rows[0], TIMES)
+    assert found.prediction == pytest.approx(booster.predict(rows[:1])[0])
+    assert found.base == pytest.approx(5.0, abs=0.3)
+    assert found.additivity_error < 1e-12
 
 
 def test_trees_that_do_not_add_up_are_sampled(make_explainer: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -235,6 +308,35 @@ def test_a_graph_of_onnx_is_sampled(by_column: bool, tmp_path: Path, background_
     assert found.additivity_error < 1e-5
 
 
+def mixed_graph(folder: Path, rows: int | None) -> Path:
+    """A graph with an input for each column, of different types and in lines: age * debt where income is true."""
+    from onnx import TensorProto, helper, save
+
+    types = {"debt": TensorProto.FLOAT16, "income": TensorProto.BOOL, "age": TensorProto.FLOAT}
+    nodes = [
+        helper.make_node("Cast", ["debt"], ["owed"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["income"], ["has"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["age", "owed"], ["both"]),
+        helper.make_node("Mul", ["both", "has"], ["score"]),
+    ]
+    inputs = [helper.make_tensor_value_info(name, kind, [rows]) for name, kind in types.items()]
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [rows])
+    made = helper.make_graph(nodes, "product", inputs, [score])
+    save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "mixed.onnx")
+    return folder / "mixed.onnx"
+
+
+def test_a_graph_has_inputs_of_lines_and_of_true_and_false(tmp_path: Path) -> None:
+    file = tmp_path / "background.csv"
+    file.write_text("age,income,debt\n1,true,3\n4,false,6\n")
+    made = explained_by(f"onnx:{mixed_graph(tmp_path, None)}", file)
+    assert made.explain(made.sample.row([2.0, True, 5.0]), TIMES).prediction == pytest.approx(10)
+    with pytest.raises(ModelError, match="the input income takes true and false, and a row has 2"):
+        made.explain(made.sample.row([2.0, 2.0, 5.0]), TIMES)
+    with pytest.raises(ModelError, match="takes 1 rows at a time, and explaining asks for hundreds; export it with"):
+        explained_by(f"onnx:{mixed_graph(tmp_path, 1)}", file)
+
+
 def test_a_function_of_a_module_is_sampled(
     tmp_path: Path, background_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +385,9 @@ def test_a_model_behind_the_second_protocol_is_asked_with_tensors(predictor: Any
     made = explained_by(f"v2:{predictor.url}/v2/models/credit/infer", background_file)
     found = made.explain(np.array([1.0, 2.0, 3.0]), TIMES)
     assert (found.prediction, made.output_name) == (pytest.approx(6), "1")
+    predictor.answer = lambda document: (200, {"outputs": [{"name": "predict", "datatype": "INT64"}]})
+    with pytest.raises(ModelError, match=r"/infer: answers with INT64, and with no floats; .*predict_proba"):
+        explained_by(f"v2:{predictor.url}/v2/models/credit/infer", background_file)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from monitors.explainer import workers
+from monitors.explainer.service import Limits, Service
 from tests.explainer.conftest import COLUMNS, Asked
 
 FIRST, SECOND = "/v1/models/credit:explain", "/v2/models/credit/explain"
@@ -160,6 +162,18 @@ def test_a_service_all_of_whose_threads_are_held_up_is_not_ready(
         assert (await service.ask(path)).status == 200
 
     run(story(asked(model, deadline=0.3)))
+
+
+def test_trees_that_take_longer_than_the_deadline_are_said_to(
+    make_explainer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make_explainer(lambda rows: rows[:, 0])
+    Service(replace(made, exact_seconds=1.5), Limits(deadline=2.0))
+    assert caplog.text == ""
+    Service(replace(made, exact_seconds=3.0), Limits(deadline=2.0))
+    assert (
+        "a row took 3 s to explain at the start, and the deadline is 2 s: requests will be answered 504" in caplog.text
+    )
 
 
 def test_a_function_that_leaves_the_program_leaves_the_thread_to_others(asked: Any) -> None:

@@ -257,3 +257,15 @@ def test_the_most_series_of_the_judge_are_no_less_than_it_says_of_a_version() ->
         )
     }
     assert len(said) < scrape_size.drift_series(drift)
+
+
+def test_of_a_fleet_on_kafka_what_waits_is_held_by_partitions(reading) -> None:
+    kafka = {"brokers": ["kafka:9092"], "topics": ["events"], "max_waiting": 1000}
+    exporter = {"label_retention": "1h", "max_waiting": 10, "kafka": kafka}
+    busy = reading(models(1, requests_per_second=2.5), exporter=exporter)
+    assert problems(busy) == []
+    (said,) = warnings(busy)
+    assert "9,000 predictions may wait, and 1,000 in each partition: with fewer than 9 partitions" in said
+    assert warnings(reading(models(1, requests_per_second=0.25), exporter=exporter)) == []
+    (unstated,) = warnings(reading([{"name": "m"}], exporter=exporter))
+    assert "1,000 hold 0.278/s of one partition" in unstated

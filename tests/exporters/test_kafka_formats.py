@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from confluent_kafka import KafkaError
 from exporters.events import kserve
 from exporters.events.inference_log import RequestHalf, ResponseHalf
 from exporters.events.store import decode_events
-from exporters.kafka import claims, fleet, records, takeover
+from exporters.kafka import claims, client, fleet, records, takeover
 from exporters.kafka.client import FencedError, KafkaUnavailableError, _polled, settings_of
 from exporters.kafka.records import Record
 from exporters.kafka.takeover import Committed
@@ -63,12 +64,39 @@ def test_a_cloudevent_in_binary_mode_is_a_half_of_an_inference() -> None:
 
 def test_secrets_are_read_from_files_beside_the_platform_file(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "ca.pem").write_text("certificates\n")
     sasl = {"mechanism": "SCRAM-SHA-512", "username": "midwatch", "password_file": "password"}
     kafka = model.Kafka.model_validate(KAFKA | {"sasl": sasl, "tls": {"ca_file": "ca.pem"}})
     told = settings_of(kafka, tmp_path)
     assert told["security.protocol"] == "SASL_SSL"
     assert (told["sasl.password"], told["ssl.ca.location"]) == ("secret", str(tmp_path / "ca.pem"))
     assert settings_of(model.Kafka.model_validate(KAFKA), tmp_path)["security.protocol"] == "PLAINTEXT"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "No such file"), (b" \n", "is empty"), (b"no certificate", "certificate.*look at .*ca.pem")],
+    ids=["no file", "an empty file", "no PEM"],
+)
+def test_certificates_that_cannot_be_used_are_said_with_their_file(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_bytes(content)
+    kafka = model.Kafka.model_validate(KAFKA | {"tls": {"ca_file": "ca.pem"}})
+    with pytest.raises(KafkaUnavailableError, match=said):
+        client.Group(kafka, "a", tmp_path)
+
+
+def test_a_member_that_gets_no_connection_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "TRANSACTION_SECONDS", 1.0)
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        place = f"127.0.0.1:{closed.getsockname()[1]}"
+    group = client.Group(model.Kafka.model_validate(KAFKA | {"brokers": [place]}), "a")
+    with pytest.raises(KafkaUnavailableError, match="Connection refused"):
+        group.connect()
+    group.close()
 
 
 @pytest.mark.parametrize("text", [None, " \n"], ids=["no file", "an empty file"])

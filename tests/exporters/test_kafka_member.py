@@ -310,6 +310,21 @@ def test_a_topic_that_is_made_anew_is_read_from_its_begin(one: Running, broker: 
     assert one.store.state.standing.resets == {"recreated": 2}
 
 
+@pytest.mark.parametrize("before", [1, 0], ids=["while it is idle", "with records that are new"])
+def test_a_topic_that_is_made_anew_with_as_many_records_is_read_from_its_begin(
+    one: Running, broker: Broker, *, before: int
+) -> None:
+    one.step()
+    broker.recreate(TOPIC)
+    for number in range(3 - before):  # two were counted in partition 0
+        broker.send(TOPIC, 0, NOW + 9, prediction(f"new{number}", NOW + 9))
+    one.step()
+    broker.send(TOPIC, 0, NOW + 9, prediction("last", NOW + 9))
+    one.work()
+    assert total(one)["predicted", "yes"] == 2 + 4 - before
+    assert one.store.state.standing.resets == {"recreated": 2}
+
+
 def test_offsets_that_the_group_forgot_are_those_of_the_own_journal(one: Running, broker: Broker) -> None:
     broker.committed.clear()
     broker.send(TOPIC, 0, NOW + 2, prediction("c", NOW + 2))

@@ -47,6 +47,17 @@ def test_requests_are_spread_as_the_models_state_them_else_evenly() -> None:
     assert [one.requests_per_second for one in needs.spread(platform(models=models), 8).models] == [6, 2]
 
 
+KAFKA = {"brokers": ["kafka:9092"], "topics": ["events"]}
+
+
+def test_members_of_a_fleet_need_what_was_measured_of_one_that_reads_kafka() -> None:
+    found = amounts(1_000_000, exporter={"sample": "10%", "label_retention": "1s", "kafka": KAFKA})
+    assert (found["exporters"].amount, found["partitions"].amount) == (19, 19)
+    waiting = amounts(1_000_000, exporter={"sample": "10%", "label_retention": "1h", "kafka": KAFKA})
+    assert waiting["partitions"].amount == 360_000_000 / 500_000
+    assert amounts(1_000_000, exporter={"sample": "10%"})["partitions"].amount == 19
+
+
 def checked(folder: Path, *words: str, **changes: Any) -> Any:
     file = folder / "platform.yaml"
     file.write_text(yaml.safe_dump(platform_document(**changes)))
@@ -68,3 +79,23 @@ def test_what_holds_is_shown_as_a_table(tmp_path: Path) -> None:
     assert "exporters, a core each" in done.stdout
     assert "extrapolated" not in done.stdout
     assert done.stderr == ""
+
+
+def test_a_judge_of_drift_counts_nothing(tmp_path: Path) -> None:
+    drift = {"reference": "reference.parquet", "features": {"amount": "numeric"}, "methods": ["psi", "ks"]}
+    models = [{**platform_document()["models"][0], "drift": drift}]
+    exporter = {"label_retention": "1s", "kafka": KAFKA, "targets": ["a:9500", "b:9500", "judge:9500"]}
+    assert needs.exporters_of(platform(models=models, exporter=exporter)) == 2
+    done = checked(tmp_path, "--requests", "90000", exporter=exporter, models=models)
+    assert (
+        "2 of 3 exporters that 90,000 requests/s need: events would wait in the topic; run 3, with as many"
+        in done.stderr
+    )
+
+
+def test_a_platform_without_exporters_needs_streams(tmp_path: Path) -> None:
+    stream = {"exporters": False, "kafka": {"servers": ["kafka:9092"], "topics": ["events"]}}
+    assert checked(tmp_path, "--requests", "1000", stream=stream).returncode == 0
+    done = checked(tmp_path, "--requests", "100000", stream=stream)
+    assert (done.returncode, "exporters, a core each" in done.stdout) == (1, False)
+    assert "stream: 1 of 8 streams of two cores that 100,000 requests/s need" in done.stderr

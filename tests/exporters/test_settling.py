@@ -144,14 +144,24 @@ def test_what_is_settled_is_the_same_over_restarts_at_any_moment(
         one.journal.close()
 
 
+OF_ERRORS = {
+    "attribute": "region",
+    "measure": "within_bound_parity",
+    "difference": "5%",
+    "error_bound": 100,
+    "public": True,
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"label_maturity": "2d"}, "label_maturity: predictions are given up after 1d, before they are that old"),
         ({"label_maturity": "1h", "task": "regression"}, "label_maturity: amounts are neither right nor wrong"),
         ({"label_maturity": "1d"}, ""),
+        ({"label_maturity": "1h", "task": "regression", "groups": ["region"], "fairness": [OF_ERRORS]}, ""),
     ],
-    ids=["longer than they are kept", "amounts", "as long"],
+    ids=["longer than they are kept", "amounts", "as long", "amounts of which groups are compared"],
 )
 def test_a_maturity_that_cannot_be_is_named(tmp_path: Path, make_document, changes: dict, told: str) -> None:
     model = {"name": "fraud", "owner": "ml", "task": "classification", **changes}

@@ -62,6 +62,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         past.predictions("mixed", country, by_age["young"] + by_age["old"])
         for age, course in by_age.items():
             past.predictions("mixed", f"{country}\u00d7{age}", course, "country\u00d7age")
+        errors = rng.exponential({"a": 10.0, "b": 30.0}[country], size=(BLOCKS, 60))
+        past.errors("prices", country, errors, bound=20)
+        past.errors("lost", country, errors, bound=20, unlabelled=60)
     past.predictions("young", "a", _course(rng, 0.4, 2))
     past.predictions("young", "b", _course(rng, 0.4, 2))
     with prometheus_with(past, tmp_path_factory.mktemp("advice")) as url:
@@ -71,6 +74,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _advise(prometheus: str, folder: Path, name: str, as_json: bool = True, **more: Any) -> Any:
     groups = ["country", *filter(None, [more.get("within")])]
     template = platform_document()["models"][0] | {"slos": [], "groups": groups, "name": name}
+    if "error_bound" in more:
+        template |= {"task": "regression", "positive": None}
     promise = {
         "attribute": "country",
         "measure": "demographic_parity",
@@ -128,6 +133,22 @@ def test_labels_of_the_approved_only_ask_for_some_at_random(prometheus: str, tmp
     done, found = _advise(prometheus, tmp_path, "approved", measure="equal_opportunity")
     assert done.returncode == 3
     assert "at random" in found["labels"]["steps"][0]
+
+
+@pytest.mark.parametrize("measure", ["within_bound_parity", "mean_absolute_error_parity"])
+def test_errors_of_a_regression_are_advised_on_by_their_labels_and_counts(
+    measure: str, prometheus: str, tmp_path: Path
+) -> None:
+    given = {"measure": measure, "error_bound": 20, "difference": "5%"}
+    done, proposals = _advise(prometheus, tmp_path, "prices", **given)
+    assert done.returncode == 1
+    assert [(kind, one["fits"]) for kind, one in proposals.items()] == [("threshold", False)]
+    assert "which no threshold moves, nor a class's weight" in proposals["threshold"]["why"]
+    done, proposals = _advise(prometheus, tmp_path, "lost", **given)
+    assert done.returncode == 3
+    assert proposals["labels"]["fits"]
+    assert "50.0% of a have no label" in proposals["labels"]["why"]
+    assert any("raise label_maturity of lost" in step for step in proposals["labels"]["steps"])
 
 
 def test_a_gap_of_who_applies_is_no_reason_to_change_the_model(prometheus: str, tmp_path: Path) -> None:

@@ -91,6 +91,19 @@ def test_the_detector_hears_a_late_change_that_the_whole_history_does_not() -> N
     assert (before >= math.log(1000)).mean() == 0
 
 
+@pytest.mark.parametrize("sizes", [(10, 10), (50, 50), (500, 100)], ids=str)
+def test_the_detector_falls_silent_when_the_groups_have_been_alike_for_as_long_as_it_learns(
+    sizes: tuple[int, int],
+) -> None:
+    rng = np.random.default_rng(10)
+    apart, alike = (_blocks(rng, 50, rates, sizes, 40) for rates in ((0.5, 0.2), (0.35, 0.35)))
+    during = evidence.detector(_nats(*apart, Difference(0.05), evidence.RECENT_BLOCKS))
+    assert (during >= math.log(1000)).mean() > 0.95
+    events, hits = (np.concatenate(pair, axis=-1) for pair in zip(apart, alike, strict=True))
+    afterwards = evidence.detector(_nats(events, hits, Difference(0.05), evidence.RECENT_BLOCKS))
+    assert (afterwards >= math.log(1000)).mean() < 0.05
+
+
 def test_a_block_without_events_of_a_group_says_nothing() -> None:
     events, hits = (
         np.array([[[50.0, 50.0, 50.0], [50.0, 0.0, 50.0]]]),

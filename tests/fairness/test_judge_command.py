@@ -52,17 +52,18 @@ class Seeded(Past):
             self.course("ml_settled_group_predictions_total", row, **where, predicted=predicted)
         self.course("ml_settled_group_outcomes_total", course[1], **where, predicted="fraud", actual="fraud")
 
-    def errors(self, model: str, group: str, errors: Any) -> None:
-        """Settled errors of a regression, of which 100 are the greatest that count."""
+    def errors(self, model: str, group: str, errors: Any, bound: float = 100, unlabelled: int = 0) -> None:
+        """Settled errors of a regression, the greatest that counts, and so many a block without a label."""
         where = {"model": model, "version": "v1", "attribute": "country", "group": group}
-        far = (errors > 100).sum(axis=1)
-        rows = {"yes": errors.shape[1] - far, "no": far, "": np.minimum(errors, 100).sum(axis=1)}
+        far = (errors > bound).sum(axis=1)
+        rows = {"yes": errors.shape[1] - far, "no": far, "": np.minimum(errors, bound).sum(axis=1)}
         sums = {name: np.concatenate([[0.0], np.cumsum(row)]) for name, row in rows.items()}
         for within in ("yes", "no"):
-            self.course("ml_settled_group_errors_total", sums[within], **where, bound="100", within=within)
-        self.course("ml_settled_group_absolute_error_total", sums[""], **where, bound="100")
+            self.course("ml_settled_group_errors_total", sums[within], **where, bound=f"{bound:g}", within=within)
+        self.course("ml_settled_group_absolute_error_total", sums[""], **where, bound=f"{bound:g}")
+        everything = sums["yes"] + sums["no"] + unlabelled * np.arange(BLOCKS + 1)
         for name in ("ml_group_predictions_total", "ml_settled_group_predictions_total"):
-            self.course(name, sums["yes"] + sums["no"], **where, predicted="amount")
+            self.course(name, everything, **where, predicted="amount")
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +234,24 @@ def test_a_platform_without_promises_says_where_to_write_one(tmp_path: Path) -> 
     done = midwatch_here("fairness", "judge", "-f", file)
     assert done.returncode == 2
     assert "write models[].fairness" in done.stderr
+
+
+def test_a_promise_of_which_nothing_is_found_is_undecided_beside_one_that_is_kept(
+    prometheus: str, tmp_path: Path
+) -> None:
+    promise = {"attribute": "country", "measure": "demographic_parity", "difference": "5%", "public": True}
+    promises = [{**promise, "over": "60000s"}, {**promise, "difference": "6%", "over": "1200s", "block": "600s"}]
+    model = platform_document()["models"][0] | {"name": "fair", "slos": [], "groups": ["country"]}
+    document = platform_document(models=[model | {"fairness": promises}], prometheus={"url": prometheus})
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    command = ("fairness", "judge", "-f", tmp_path / "platform.yaml", "--json", "--end")
+    done = midwatch_here(*command, END + 3000)
+    long, short = json.loads(done.stdout)["windows"]
+    assert [one["verdict"] for one in long["findings"]] == ["fair"]
+    assert short["findings"] == []
+    assert done.returncode == 3
+    assert "fair: nothing is known of fairness country demographic_parity difference 6%" in done.stderr
+    assert "no version has predicted in the last 2m" in done.stderr
 
 
 def test_a_prometheus_that_does_not_answer_is_undecided(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_positive_class_that_nothing_has_is_not_shown_fair() -> None:
     }
     said = _judge(_asked(cells))
     assert said.judgement.verdict is Verdict.UNKNOWN
-    assert said.reason == "nothing was predicted or labelled fraud, only Fraud, fine: is positive spelled so?"
+    assert said.reason == "nothing was predicted fraud, only Fraud, fine: is positive spelled so?"
     capped = _asked(
         {cell if cell[2] == "fine" else (*cell[:2], "other", ""): row for cell, row in cells.items()},
         None,
@@ -121,6 +121,53 @@ def test_a_positive_class_that_nothing_has_is_not_shown_fair() -> None:
         "class",
     )
     assert "raise exporter.caps.classes" in _judge(capped).reason
+
+
+def _outcomes(rates: Mapping[str, float], names: Mapping[tuple[str, str], str]) -> Cells:
+    """Labelled predictions, a share of a group predicted as labelled; classes are spelled as (side, class) says."""
+    rng, cells = np.random.default_rng(6), {}
+    for group, rate in rates.items():
+        for actual, wrong in (("fraud", "fine"), ("fine", "fraud")):
+            right = rng.binomial(600, rate, size=BLOCKS).astype(float)
+            for predicted, row in ((actual, right), (wrong, 600 - right)):
+                sides = (names.get((side, name), name) for side, name in (("predicted", predicted), ("actual", actual)))
+                cells["country", group, *sides] = row
+    return cells
+
+
+@pytest.mark.parametrize("measure", ["equal_opportunity", "equalized_odds", "predictive_parity", "accuracy_parity"])
+@pytest.mark.parametrize("side", ["predicted", "actual"])
+@pytest.mark.parametrize("rates", [{"no": 0.6, "de": 0.6}, {"no": 0.9, "de": 0.3}], ids=["alike", "apart"])
+def test_predictions_and_labels_that_spell_a_class_otherwise_show_nothing(
+    rates: Mapping[str, float], side: str, measure: str
+) -> None:
+    alike = _outcomes(rates, {})
+    told = _judge(_asked(_predicted(rates), alike, _settled(alike)), measure=measure)
+    assert told.judgement.verdict is (Verdict.FAIR if rates["no"] == rates["de"] else Verdict.UNFAIR)
+    otherwise = _outcomes(rates, {(side, "fraud"): "Fraud"})
+    asked = _asked(_predicted(rates), otherwise, _settled(otherwise))
+    for said in promises.judge([_model(measure=measure)], asked, WINDOW):
+        assert said.judgement.verdict is Verdict.UNKNOWN
+        assert not said.judgement.became_unfair
+        assert "Fraud" in said.reason or said.rate == "precision"
+
+
+def test_a_class_that_a_part_of_the_labels_spells_otherwise_shows_nothing() -> None:
+    both = _outcomes({"no": 0.6}, {}) | _outcomes({"de": 0.6}, {("actual", "fraud"): "Fraud "})
+    said = _judge(_asked(_predicted({"no": 0.6, "de": 0.6}), both, _settled(both)), measure="predictive_parity")
+    assert said.judgement.verdict is Verdict.UNKNOWN
+    assert said.reason == "`Fraud ` counts as another class than `fraud`: spell it alike"
+
+
+def test_classes_that_are_counted_as_one_are_not_taken_to_be_right() -> None:
+    rates = {"no": 0.6, "de": 0.6}
+    cells = _outcomes(rates, {(side, "fine"): "other" for side in ("predicted", "actual")})
+    given = _asked(_predicted(rates), cells, _settled(cells), "class")
+    said = _judge(given, measure="accuracy_parity")
+    assert said.judgement.verdict is Verdict.UNKNOWN
+    assert "counted as one, and as right: raise exporter.caps.classes" in said.reason
+    own = _asked(_predicted(rates), cells, _settled(cells))
+    assert _judge(own, measure="accuracy_parity").judgement.verdict is Verdict.FAIR, "a class may be called other"
 
 
 def test_missing_labels_of_the_pair_that_is_apart_count_and_not_those_of_another() -> None:

@@ -84,6 +84,24 @@ def test_a_plane_whose_alerts_reach_nobody_is_heard_of(
     assert told == {"east", GLOBAL}
 
 
+@pytest.mark.parametrize(
+    ("undelivered", "heartbeat", "is_told"),
+    [("3x40", "0+15x40", True), ("0x40", "0+15x40", False), (None, "0+15x40", True), (None, "0x40", False)],
+    ids=["they reach nobody", "they reach somebody", "nothing tells", "it is silent"],
+)
+def test_a_plane_that_is_heard_and_does_not_see_itself_may_be_mute(
+    promtool: Any, at: At, undelivered: str | None, heartbeat: str, *, is_told: bool
+) -> None:
+    (rules,) = yaml.safe_load(rendered_files(at("west"))["prometheus/rules/regions.yml"])["groups"]
+    (mute,) = (one for one in rules["rules"] if one.get("alert") == "RegionMute" and one["labels"]["region"] == "east")
+    series = {f'{metrics.COPIED_HEARTBEAT.name}{{from_region="east"}}': heartbeat}
+    if undelivered is not None:
+        series[f'{metrics.COPIED_UNDELIVERED.name}{{from_region="east"}}'] = undelivered
+    told = 'count(ALERTS{alertname="RegionMute", alertstate="firing", region="east"})'
+    expected = [value(told, "8m", "{}" if is_told else None)]
+    assert promtool([rules | {"rules": [mute]}], series, expected, "15s") == ""
+
+
 def test_a_planes_own_addresses_are_used(at: At) -> None:
     west = at("west")
     assert (west.prometheus.url, west.alertmanager.url) == (
@@ -133,6 +151,21 @@ def test_the_view_evaluates_what_is_global_and_renders_nothing_that_runs(at: At)
     assert not {one for one in alerts if one.startswith(("Exporter", "Model", "Gate", "Drift"))}
 
 
+def plane_of(name: str) -> dict[str, str]:
+    """What no two planes have in common; a gateway has the servers of all, by their paths."""
+    return {
+        "cluster": f"ml-{name}",
+        "prometheus": f"http://gateway/{name}/prometheus",
+        "alertmanager": f"http://gateway/{name}/alertmanager",
+        "gossip": f"{name}:9094",
+    }
+
+
+def test_servers_of_one_host_are_told_apart_by_their_paths(at: At) -> None:
+    section = regions_section(planes={name: plane(name) | plane_of(name) for name in ("east", "west")})
+    assert at("east", section).prometheus.url == "http://gateway/east/prometheus"
+
+
 @pytest.mark.parametrize(
     ("section", "changes", "said"),
     [
@@ -167,8 +200,48 @@ def test_the_view_evaluates_what_is_global_and_renders_nothing_that_runs(at: At)
             {"alertmanager": {"url": "http://alertmanager.east:9093"}},
             "alertmanager.url: http://alertmanager.east:9093 is not that of the plane of west",
         ),
+        (
+            regions_section(
+                planes={"east": plane("east"), "west": plane("west", gossip="Alertmanager.EAST:9094")},
+            ),
+            {},
+            "regions.planes.west.gossip: is that of east too",
+        ),
+        (
+            regions_section(view=regions_section()["view"] | {"query": "http://prometheus.east:9090/"}),
+            {},
+            "regions.view.query: is the Prometheus of east",
+        ),
+        (regions_section(silent_after="0s"), {}, "regions.silent_after: 0ms, and a heartbeat of a plane that is well"),
+        (regions_section(), {"prometheus": {"evaluation_interval": "2m"}}, "set it to 135s or more"),
+        (
+            regions_section(),
+            {"alertmanager": {"group_interval": "15s"}},
+            "alertmanager.group_interval: 15s, and the last of 2 Alertmanagers waits 15s",
+        ),
+        (
+            regions_section(planes={name: plane("east") | plane_of(name) for name in ("a", "b", "c", "d", "e")}),
+            {},
+            "alertmanager.group_interval: 1m, and the last of 5 Alertmanagers waits 1m",
+        ),
     ],
-    ids=["no-plane", "unknown", "primary", "cluster", "prometheus", "one-plane", "global", "url", "alertmanager-url"],
+    ids=[
+        "no-plane",
+        "unknown",
+        "primary",
+        "cluster",
+        "prometheus",
+        "one-plane",
+        "global",
+        "url",
+        "alertmanager-url",
+        "gossip",
+        "query",
+        "silent-after",
+        "evaluation-interval",
+        "group-interval",
+        "many-alertmanagers",
+    ],
 )
 def test_what_contradicts_itself_is_refused_with_its_place(
     at: At, section: dict[str, Any], changes: dict[str, Any], said: str

@@ -90,7 +90,13 @@ def test_what_the_platform_file_states_is_what_has_to_come_out(server: Any) -> N
 
 @pytest.mark.parametrize(
     "answer",
-    [{"explanations": ["because"]}, {"data": {"anchor": ["age > 3"]}}, {"saliencies": {"a": []}}, {"outputs": []}],
+    [
+        {"explanations": ["because"]},
+        {"explanations": {"masks": [[0, 1]]}},
+        {"data": {"anchor": ["age > 3"]}},
+        {"saliencies": {"a": []}},
+        {"outputs": []},
+    ],
 )
 def test_an_answer_of_a_form_that_nobody_can_add_up_is_an_answer(server: Any, answer: Any) -> None:
     server.answer = answer
@@ -139,6 +145,17 @@ def test_the_second_protocol_gets_a_tensor(server: Any) -> None:
     probed(server.url, protocol="v2", row={"age": 1.0, "debt": 2.0})
     ((_, _, body),) = server.requests
     assert body == {"inputs": [{"name": "input-0", "shape": [1, 2], "datatype": "FP64", "data": [1.0, 2.0]}]}
+
+
+def test_a_row_with_text_is_a_tensor_for_each_feature_of_the_second_protocol(server: Any) -> None:
+    probed(server.url, protocol="v2", row={"age": 1.0, "country": "de"})
+    ((_, _, body),) = server.requests
+    assert body["inputs"] == [
+        {"name": "age", "shape": [1, 1], "datatype": "FP64", "data": [1.0]},
+        {"name": "country", "shape": [1, 1], "datatype": "BYTES", "data": ["de"]},
+    ]
+    with pytest.raises(ValueError, match="row has text, which a tensor of numbers does not take; write the row by its"):
+        probed(server.url, protocol="v2", row=[1.0, "de"])
 
 
 def test_the_stanza_of_the_guide_is_one(platform_with: Any) -> None:

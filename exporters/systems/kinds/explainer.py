@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from exporters.systems.source import Sample
 from midwatch import metrics
 from midwatch.errors import MidwatchError
 from midwatch.spec.model import Platform
-from midwatch.spec.observed.explainer import Endpoint, ExplainerObserved
+from midwatch.spec.observed.explainer import Cell, Endpoint, ExplainerObserved
 from monitors.explainer import remote
 
 MOST_AT_ONCE = 8
@@ -89,8 +89,17 @@ def _sample(metric: metrics.Metric, name: str, value: float) -> Sample:
 def _body(endpoint: Endpoint) -> Any:
     if endpoint.protocol == "v1":
         return {"instances": [endpoint.row]}
-    row = list(endpoint.row.values()) if isinstance(endpoint.row, dict) else endpoint.row
-    return {"inputs": [{"name": "input-0", "shape": [1, len(row)], "datatype": "FP64", "data": row}]}
+    named = endpoint.row if isinstance(endpoint.row, dict) else {}
+    if any(isinstance(cell, str) for cell in named.values()):
+        return {"inputs": [_tensor(name, [cell]) for name, cell in named.items()]}
+    return {"inputs": [_tensor("input-0", list(named.values()) or endpoint.row)]}
+
+
+def _tensor(name: str, cells: Iterable[Cell]) -> dict[str, Any]:
+    """One row of a tensor: text where it has some, else numbers."""
+    data = list(cells)
+    kind = "BYTES" if any(isinstance(cell, str) for cell in data) else "FP64"
+    return {"name": name, "shape": [1, len(data)], "datatype": kind, "data": data}
 
 
 def additivity_error(endpoint: Endpoint, told: Told) -> float | None:
@@ -127,7 +136,10 @@ def _read(document: Any) -> Told:
 
 
 def _of_ours(document: Mapping[str, Any]) -> Told:
-    explanation = document["explanations"][0]
+    explanations = document["explanations"]
+    if isinstance(explanations, dict) and explanations:  # of LIME, as KServe's AIX server answers
+        return Told()
+    explanation = explanations[0]
     if not isinstance(explanation, dict) or not isinstance(explanation.get("attributions"), dict):
         return Told()
     amounts = [float(amount) for amount in explanation["attributions"].values()]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Name, Strict
@@ -26,7 +26,8 @@ class Endpoint(Strict):
     protocol: Literal["v1", "v2"] = "v1"
     """KServe's first protocol, or the second, the open inference protocol."""
     row: Annotated[list[Cell] | dict[str, Cell], Field(min_length=1)]
-    """The row: values in the order of the model's features, or by their names, which the first protocol alone takes."""
+    """The row: values in the order of the model's features, or by their names. The second protocol takes numbers as one
+    tensor, in their order; a row with text stands by names, and is a tensor for each."""
     base: _Number | None = None
     """The answer without knowing the row, where the explainer does not say it."""
     prediction: _Number | None = None
@@ -35,6 +36,14 @@ class Endpoint(Strict):
     """File of the bearer token that it wants."""
     ca_file: SecretFile | None = None
     """File of the authorities of its certificate; the system's without it."""
+
+    @model_validator(mode="after")
+    def _fits_a_tensor(self) -> Self:
+        if self.protocol == "v2" and isinstance(self.row, list) and any(isinstance(cell, str) for cell in self.row):
+            raise ValueError(
+                "row has text, which a tensor of numbers does not take; write the row by its features' names"
+            )
+        return self
 
 
 class ExplainerObserved(Observed):

@@ -1,6 +1,7 @@
 """Models of LightGBM in its own text format, which holds no code; contributions are its own `pred_contrib`.
 
-They are exact, path-dependent, of the raw score.
+They are exact, path-dependent, of the raw score. A forest (`boosting: rf`) answers with the mean of its trees, and
+LightGBM's raw scores and contributions are their sums: both are divided here.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ _UNNAMED = "Column_"
 
 @dataclass(frozen=True)
 class _Booster:
+    """`parts` is what raw scores are sums of in place of means: the trees of a forest, and 1 of what adds up."""
+
     booster: Any
     features: int
+    parts: int
     method: str = "LightGBM's pred_contrib (exact, path-dependent, of the raw score)"
 
-    def _asked(self, rows: Rows, **what: bool) -> Any:
-        return self.booster.predict(as_numbers(rows, "a model of LightGBM"), num_threads=1, **what)
+    def _asked(self, rows: Rows, **what: bool) -> Floats:
+        found = self.booster.predict(as_numbers(rows, "a model of LightGBM"), num_threads=1, **what)
+        return np.asarray(found, dtype=np.float64) / self.parts
 
     def predict(self, rows: Rows, seconds: float) -> Floats:  # noqa: ARG002 - takes microseconds for a row
         """Raw scores."""
@@ -36,7 +41,7 @@ class _Booster:
 
     def contributions(self, rows: Rows) -> Contributions:
         """Contributions to the raw scores; the last of each output is the base."""
-        found = np.asarray(self._asked(rows, pred_contrib=True), dtype=np.float64)
+        found = self._asked(rows, pred_contrib=True)
         by_output = np.moveaxis(found.reshape(len(rows), -1, self.features + 1), 1, 2)
         return Contributions(attributions=by_output[:, :-1], base=by_output[:, -1])
 
@@ -54,5 +59,7 @@ def load(where: str, columns: Sequence[str], access: Access) -> Loaded:  # noqa:
         raise ModelError(f"{where}: has {features} features; the background has {len(columns)} columns")
     names = booster.feature_name()
     is_named = not all(name == f"{_UNNAMED}{place}" for place, name in enumerate(names))
-    model = _Booster(booster, features)
-    return Loaded(model=model, trees=model, columns=names if is_named else None)
+    header = booster.model_to_string(num_iteration=1).partition("\nTree=")[0].splitlines()
+    model = _Booster(booster, features, booster.current_iteration() if "average_output" in header else 1)
+    outputs = ("1",) if any(line.startswith("objective=binary") for line in header) else ()
+    return Loaded(model=model, trees=model, columns=names if is_named else None, outputs=outputs)

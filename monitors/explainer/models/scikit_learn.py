@@ -87,18 +87,34 @@ def load(where: str, columns: Sequence[str], access: Access) -> Loaded:  # noqa:
     if features != len(columns):
         raise ModelError(f"{where}: has {features} features; the background has {len(columns)} columns")
     asked = _Estimator(f"{where} ({kind})", getattr(estimator, method), named)
-    outputs = [] if method == "predict" else [str(name) for name in getattr(estimator, "classes_", ())]
+    is_by_pairs = getattr(estimator, "decision_function_shape", None) == "ovo" and method == "decision_function"
+    is_named = method != "predict" and not is_by_pairs
+    outputs = [str(name) for name in getattr(estimator, "classes_", ())] if is_named else []
     return Loaded(model=asked, trees=_trees(estimator, kind, asked), columns=named, outputs=outputs)
 
 
 def _method(estimator: Any, kind: str, where: str) -> str:
-    """The method whose answers are explained."""
+    """The method whose answers are explained; ModelError for an estimator that has none of amounts."""
     if kind in _OF_MARGINS:
         return "decision_function"
-    found = next((name for name in ("predict_proba", "predict") if hasattr(estimator, name)), None)
+    amounts = ("predict_proba", "decision_function") if _is_of_classes(estimator) else ("predict_proba", "predict")
+    found = next((name for name in amounts if hasattr(estimator, name)), None)
+    if found is None and hasattr(estimator, "predict"):
+        said = "which answers with numbers of classes alone: what adds up to such a number means nothing"
+        raise ModelError(f"{where}: holds a {kind}, {said}; use one with predict_proba or decision_function")
     if found is None:
         raise ModelError(f"{where}: holds a {kind}, which predicts nothing")
     return found
+
+
+def _is_of_classes(estimator: Any) -> bool:
+    """Whether its `predict` answers with names or numbers of classes, which are no amounts."""
+    base = library("sklearn.base", "a file of scikit-learn")
+    kinds = (base.is_classifier, base.is_outlier_detector, base.is_clusterer)
+    try:
+        return any(is_kind(estimator) for is_kind in kinds)
+    except (AttributeError, TypeError):  # of an object that is no estimator of scikit-learn
+        return False
 
 
 def _trees(estimator: Any, kind: str, asked: _Estimator) -> _Trees | None:

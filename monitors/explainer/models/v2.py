@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from monitors.explainer import remote
 from monitors.explainer.explanation import Rows
-from monitors.explainer.model import Loaded
+from monitors.explainer.model import Loaded, ModelError
 
 
 def load(where: str, columns: Sequence[str], access: remote.Access) -> Loaded:
@@ -22,7 +23,7 @@ def load(where: str, columns: Sequence[str], access: remote.Access) -> Loaded:
         return {"inputs": [_column(name, rows[:, place]) for place, name in enumerate(columns)]}
 
     pool = remote.pool(access.ca_file)
-    return Loaded(model=remote.RemoteModel(url=where, body=body, read=_read, pool=pool, access=access))
+    return Loaded(model=remote.RemoteModel(url=where, body=body, read=partial(_read, where), pool=pool, access=access))
 
 
 def _column(name: str, values: Rows) -> dict[str, Any]:
@@ -31,6 +32,11 @@ def _column(name: str, values: Rows) -> dict[str, Any]:
     return {"name": name, "shape": [len(values), 1], "datatype": kind, "data": data}
 
 
-def _read(document: Any) -> Any:
-    (*_, answers) = (one for one in document["outputs"] if one["datatype"].startswith("FP"))
+def _read(where: str, document: Any) -> Any:
+    outputs = document["outputs"]
+    floats = [one for one in outputs if one["datatype"].startswith("FP")]
+    if outputs and not floats:
+        said = f"{where}: answers with {', '.join(str(one['datatype']) for one in outputs)}, and with no floats"
+        raise ModelError(f"{said}; have it answer with probabilities (predict_proba), not with classes")
+    (*_, answers) = floats
     return np.asarray(answers["data"], dtype=np.float64).reshape(answers["shape"])

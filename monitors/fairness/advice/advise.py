@@ -69,7 +69,11 @@ def _proposals(scene: Scene) -> Iterator[Proposal]:
     yield from first
     is_mix = any(one.kind is Kind.MIX and one.fits for one in first)
     is_unfair = any(one.judgement.verdict is Verdict.UNFAIR or one.judgement.became_unfair for one in scene.findings)
-    if len(scene.groups) < 2 or scene.promise.measure not in MEASURES:
+    if len(scene.groups) < 2:
+        return
+    if scene.promise.measure not in MEASURES:
+        why = f"{scene.promise.measure} is of scores, amounts or places, which no threshold moves, nor a class's weight"
+        yield Proposal(kind=Kind.THRESHOLD, fits=False, why=why)
         return
     for kind, propose in (
         (Kind.THRESHOLD, thresholds.propose_one),
