@@ -183,6 +183,19 @@ def _service_problems(platform: Platform) -> Iterator[Finding]:
         if not service.targets and (host.strip("[]") in EVERY_ADDRESS or port == "0"):
             message = f"{service.listen} is where it listens, and no address that Prometheus can scrape ({name})"
             yield (*place, "listen"), message, "write targets: HOST:PORT of each"
+    yield from _shared_addresses(platform)
+
+
+def _shared_addresses(platform: Platform) -> Iterator[Finding]:
+    """Two services at one address: the second does not start. In a cluster each has a pod's own."""
+    if platform.kubernetes is not None:
+        return
+    taken: dict[str, str] = {}
+    for name, place, service in services(platform):
+        for target in _targets(service):
+            other = taken.setdefault(target, name)
+            if other != name:
+                yield (*place, "listen"), f"{name} is at {target}, as {other} is", "give each an address of its own"
 
 
 def find_warnings(platform: Platform) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from midwatch.errors import MidwatchError
 from midwatch.spec.addresses import checked_url, origin
 from midwatch.spec.model import Prometheus
 from midwatch.spec.prometheus_auth import Auth
-from midwatch.spec.values import format_duration
+from midwatch.spec.values import format_duration, parse_duration
 
 RETRIES = 2
 MAX_ANSWER_BYTES = 256 << 20
@@ -263,6 +263,19 @@ class Client:
         if not isinstance(data, dict) or not isinstance(data.get("yaml"), str):
             raise RejectedError("its configuration", f"{self._url} does not say it")
         return str(data["yaml"])
+
+    def retention(self) -> float | None:
+        """Seconds for which it keeps samples, None where it does not say: `15d or 10GiB`, for one (web/web.go)."""
+        try:
+            document = self._fetch("status/runtimeinfo", "its retention", {}, msgspec.json.decode, method="GET")
+        except QueryError:  # Thanos and Mimir answer queries, and not this
+            return None
+        data = document.get("data") if isinstance(document, dict) else None
+        said = data.get("storageRetention") if isinstance(data, dict) else None
+        try:
+            return parse_duration(str(said).partition(" or ")[0])
+        except ValueError:
+            return None
 
     def _ask(
         self,

@@ -20,12 +20,17 @@ def service(description: str, command: str, *, grace_seconds: float) -> str:
     )
 
 
-def lasting_service(description: str, command: str) -> str:
-    """Text of a service that runs until it is stopped, and is started again whenever it ends otherwise."""
+def lasting_service(description: str, command: str, *, environment_file: str, state_folder: str = "") -> str:
+    """Text of a service that runs until it is stopped, and is started again whenever it ends otherwise.
+
+    Variables are read from `environment_file` if it is there; `state_folder`, below /var/lib, is made for it.
+    """
+    state = f"StateDirectory={state_folder}\n" if state_folder else ""
     return (
         f"[Unit]\nDescription={description}\nWants=network-online.target\nAfter=network-online.target\n"
         "StartLimitIntervalSec=0\n\n"  # however often it has failed, the next start may well succeed
-        f"[Service]\nUser=midwatch\nExecStart=/usr/bin/env {command}\nRestart=always\nRestartSec=5\n\n"
+        f"[Service]\nUser=midwatch\nEnvironmentFile=-{environment_file}\n{state}"
+        f"ExecStart=/usr/bin/env {command}\nRestart=always\nRestartSec=5\n\n"
         "[Install]\nWantedBy=multi-user.target\n"
     )
 

@@ -11,10 +11,11 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dr.stores.kind import Kind
-from midwatch.spec.stores.base import Store
+if TYPE_CHECKING:  # programs of a kind that are started by themselves, such as an endpoint, need none of it
+    from dr.stores.kind import Kind
+    from midwatch.spec.stores.base import Store
 
 NAMES = [module.name for module in iter_modules(__path__) if module.ispkg]
 """Kinds of stores. They are found by looking at the folder, so that a new kind is a new folder and nothing else."""
@@ -23,6 +24,8 @@ NAMES = [module.name for module in iter_modules(__path__) if module.ispkg]
 @cache
 def named(name: str) -> Kind[Any]:
     """The kind of that name."""
+    from dr.stores.kind import Kind
+
     module = import_module(f"{__name__}.{name}.kind")
     classes = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Kind)]
     (kind,) = (one for one in classes if one is not Kind)

@@ -36,7 +36,7 @@ JAVA = (
     "-XX:Tier4CompileThreshold=200000",
     "-XX:Tier4BackEdgeThreshold=800000",
 )
-"""Options of the driver's Java.
+"""Options of the driver's Java, which works for each record where it runs the tasks itself.
 
 The second compiler takes what is run twenty times as often as by default: what is run for each record. Else it spends
 in the first minutes a quarter of all processor time on Spark's planner, which runs once a batch.

@@ -30,7 +30,11 @@ def check(
         Path | None, typer.Option(help="Also the AnalysisTemplates and Rollouts in this file or folder.")
     ] = None,
     prometheus: Annotated[
-        bool, typer.Option("--prometheus", help="Also whether Prometheus has the jobs that rules name.")
+        bool,
+        typer.Option(
+            "--prometheus",
+            help="Also whether Prometheus has the jobs that rules name, and keeps samples for long enough.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
@@ -71,7 +75,7 @@ def _live_problems(
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems of what runs or is to run, and what could not be asked."""
     from midwatch import kubernetes
-    from midwatch.app import live
+    from midwatch.app import live, retention
     from midwatch.prometheus import QueryError
     from midwatch.spec import load
 
@@ -81,6 +85,7 @@ def _live_problems(
     problems += live.manifest_problems(platform, manifests, warnings) if manifests else ()
     try:
         problems += live.prometheus_problems(platform) if prometheus else ()
+        warnings += retention.live_warnings(platform) if prometheus else ()
     except QueryError as error:
         unanswered.append(Problem(file=platform.prometheus.url, message=f"its jobs are not known: {error}"))
     try:
@@ -111,7 +116,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     from dashboards import check as dashboards
     from exporters import capacity
     from midwatch import jobs, program_versions, system_check
-    from midwatch.app import prometheus
+    from midwatch.app import prometheus, retention
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
     from monitors.canary import argo_check, edges
@@ -128,6 +133,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     warnings += [*edges.find_warnings(platform, document), *system_check.find_warnings(platform, document)]
     warnings += capacity.find_warnings(platform, document)
     warnings += [document.problem(*one) for one in jobs.find_warnings(platform)]
+    warnings += retention.find_warnings(platform, document)
     mismatches = program_versions.of_tools(platform)
     warnings += program_versions.warnings(mismatches, document)
     with ThreadPoolExecutor(max_workers=1) as pool:

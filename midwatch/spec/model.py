@@ -40,7 +40,7 @@ from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known unde
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
 from midwatch.spec.stream import Stream
 from midwatch.spec.systems import File, SystemUse
-from midwatch.spec.values import Duration, Ratio, Size
+from midwatch.spec.values import Duration, Ratio, Size, SomeDuration
 
 ClassName = Annotated[str, Field(min_length=1, max_length=100)] | bool | int
 """A class of a model as its events name it."""
@@ -242,6 +242,9 @@ class Prometheus(Strict):
     """How often rules are evaluated."""
     timeout: Duration = 5.0
     """How long an answer may take."""
+    retention: SomeDuration | None = None
+    """How long it keeps samples (`--storage.tsdb.retention.time`); `midwatch check` warns of promises that look back
+    further, and with `--prometheus` asks it."""
     operator: Operator = Operator()
     """What the operator's objects carry."""
     base: str | None = None

@@ -64,7 +64,7 @@ class EventTable(Strict):
 class Stream(Scraped):
     """The job of `midwatch stream run`; in a cluster it is rendered where this section is."""
 
-    listen: str = "127.0.0.1:9560"
+    listen: str = "127.0.0.1:9590"
     """HOST:PORT where the driver serves `/metrics`; off loopback it needs a token."""
     kafka: KafkaTopics | None = None
     """Topics that it reads."""

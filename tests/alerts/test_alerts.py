@@ -234,7 +234,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProc
     names = sorted({rule["alert"] for rule in rules(files)})
     test = {
         "rule_files": [path.name for path in sorted(folder.glob("*.yml"))],
-        "evaluation_interval": "1m",
+        "evaluation_interval": "2m",
         "tests": [
             {
                 "name": case,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +16,7 @@ import yaml
 from dashboards import push, render
 from dashboards.push import Folder, GrafanaClient, RefusedError, SyncStatus, UnreachableError
 from midwatch.errors import MidwatchError
-from tests.conftest import free_port
+from tests.conftest import free_port, midwatch_here
 from tests.dashboards.test_documents import PAGES, file_document, whole
 
 TOKEN = "glsa_secret"
@@ -202,9 +201,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(file: Path, fake: FakeGrafana, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "midwatch", "dashboards", "push", "-f", str(file), "--grafana", fake.url]
-    command += ["--token-file", str(file.parent / "token"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    options = ("--grafana", fake.url, "--token-file", file.parent / "token", *arguments)
+    done = midwatch_here("dashboards", "push", "-f", file, *options)
     assert TOKEN not in done.stdout + done.stderr
     return done
 

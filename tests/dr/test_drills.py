@@ -23,6 +23,7 @@ from dr.drill.verdict import Verdict
 from dr.drill_log import DrillLog
 from midwatch import evidence
 from midwatch.spec import load
+from tests.conftest import midwatch_here
 from tests.dr.conftest import need_postgresql, platform_file, wait_until
 
 DR = [sys.executable, "-P", "-m", "midwatch", "dr"]
@@ -77,11 +78,10 @@ def run_long(name: str, folder: Path) -> Done:
     return Done(done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr, file)
 
 
-def drill(name: str, file: Path) -> Done:
+def refused(name: str, file: Path) -> Done:
+    """A drill that cannot begin."""
     need_postgresql()
-    done = subprocess.run(
-        [*DR, "run", name, "-f", str(file), "--json"], capture_output=True, text=True, timeout=110, check=False
-    )
+    done = midwatch_here("dr", "run", name, "-f", file, "--json")
     return Done(done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr, file)
 
 
@@ -217,12 +217,12 @@ def test_a_drill_that_is_killed_leaves_no_process_and_a_ledger_that_can_be_read(
 
 def test_what_cannot_begin_says_so_in_a_line_and_hurts_nothing(write_platform: Write, tmp_path: Path) -> None:
     file = write_platform()
-    done = drill("no-such-drill", file)
+    done = refused("no-such-drill", file)
     code, errors = done.code, done.errors
     assert (code, errors.count("\n")) == (2, 1)
     assert "known: bad-delete, corrupted-backup, failback, lose-primary" in errors
     file = write_platform(evidence={"folder": "evidence", "key_file": "nothing.key"})
-    done = drill("lose-primary", file)
+    done = refused("lose-primary", file)
     code, errors = done.code, done.errors
     assert code == 2
     assert "openssl rand -hex 32" in errors
@@ -231,7 +231,7 @@ def test_what_cannot_begin_says_so_in_a_line_and_hurts_nothing(write_platform: W
         drills=[{"name": "lose-models", "store": "models", "fault": "lose_files"}],
     )
     (tmp_path / "models").mkdir()
-    done = drill("lose-models", file)
+    done = refused("lose-models", file)
     code, errors = done.code, done.errors
     assert code == 2
     assert "does not allow drills: is it production?" in errors
@@ -261,8 +261,7 @@ def test_a_report_since_a_time_leaves_out_what_was_before_it(finished) -> None:
 
 
 def report(file: Path, *more: str) -> tuple[int, dict[str, Any]]:
-    command = [*DR, "report", "-f", str(file), "--json", *more]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = midwatch_here("dr", "report", "-f", file, "--json", *more)
     return done.returncode, json.loads(done.stdout)
 
 
@@ -285,10 +284,8 @@ def test_a_report_compares_the_last_two_runs_of_a_drill(write_platform: Write) -
     )
     assert compared["rto"] == {"before": 2.5, "now": 2.0, "change": -0.5}
     assert not compared["same_configuration"]
-    # readline, which pytest loads, sets COLUMNS behind Python's back, and workers inherit it.
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    command = [*DR, "report", "-f", str(file), "--compare"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    shown = midwatch_here("dr", "report", "-f", file, "--compare")
+    assert shown.returncode == 0
     assert "2.500 s, then 2.000 s (-0.500 s)" in shown.stdout
 
 

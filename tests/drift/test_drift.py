@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +133,7 @@ def test_what_is_no_number_is_missing_or_of_another_type() -> None:
     assert (of_texts.total, of_texts.missing, of_texts.wrong_type) == (1, 1, 1)
 
 
+@cache
 def fitted(window_rows: int = 500) -> reference.Reference:
     generator = source(4)
     columns = {"x": generator.normal(size=20_000), "colour": generator.choice(["red", "blue"], 20_000).tolist()}
@@ -289,12 +290,7 @@ def test_tables_of_every_format_give_the_same_columns(tmp_path: Path, ending: st
 
 
 def drift(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return midwatch_here("drift", *arguments)
-
-
-def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "midwatch", "drift", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = midwatch_here("drift", *arguments)
     assert "Traceback" not in done.stderr
     return done
 
@@ -324,7 +320,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_the_exit_code_and_the_document_say_the_verdict(folder: Path, name: str, code: int, said: str) -> None:
     arguments = ("compare", "--reference", folder / "r.npz", "--current", folder / f"{name}.parquet")
-    done = typed(*arguments, "--json")
+    done = drift(*arguments, "--json")
     assert done.returncode == code
     document = json.loads(done.stdout)
     assert document["verdict"] == said

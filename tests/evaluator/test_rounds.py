@@ -237,9 +237,9 @@ def test_it_is_scraped_missed_and_started_where_something_is_promised_and_nowher
     promising, other = make_platform(PROMISE), make_platform()
     assert jobs.EVALUATOR in {job.name for job in jobs.of_platform(promising)}
     assert jobs.EVALUATOR not in {job.name for job in jobs.of_platform(other)}
-    (text,) = units.render_files(promising).values()
+    text = units.render_files(promising)["systemd/midwatch-evaluator.service"]
     assert "ExecStart=/usr/bin/env midwatch evaluate serve -f /etc/midwatch/platform.yaml\n" in text
-    assert not units.render_files(other)
+    assert "systemd/midwatch-evaluator.service" not in units.render_files(other)
 
 
 def test_it_does_not_start_where_nothing_is_promised_that_it_evaluates(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from exporters.events.bodies import Refused
 from exporters.events.ingest import Answer
 from exporters.events.reasons import Reason
 from exporters.events.store import Store
-from midwatch import modules
 from midwatch.errors import MidwatchError
 from midwatch.spec import model as spec
+from tests.conftest import midwatch_here
 from tests.exporters.test_service import exporter
 
 HOUR = 3600.0
@@ -35,8 +35,7 @@ def events_of(path: Path, **reading) -> list[dict]:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = modules.command("midwatch", "exporter", "load", *map(str, arguments))
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return midwatch_here("exporter", "load", *arguments)
 
 
 def scored(folder: Path, kind: str, *, count: int = 30, age: float = 6 * HOUR) -> Path:

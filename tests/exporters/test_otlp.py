@@ -21,6 +21,7 @@ from exporters.events import identity
 from midwatch import modules
 from midwatch.errors import MidwatchError
 from tests import otlp_receiver
+from tests.conftest import midwatch_here
 
 SERIES = 3000
 OWN = "midwatch_exporter_commit_duration_seconds"
@@ -110,8 +111,7 @@ def test_an_endpoint_that_is_no_url_ends_the_start_with_a_line(endpoint: str, tm
         otlp.Target.of(endpoint)
     options = ("--listen", "127.0.0.1:0", "--state", str(tmp_path), "--otlp-endpoint", endpoint)
     if endpoint == "collector:4318":
-        command = modules.command("midwatch", "exporter", "serve", *options)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = midwatch_here("exporter", "serve", *options)
         assert done.returncode == 2
         assert "write http:// or https://" in done.stderr
         assert "Traceback" not in done.stderr

@@ -28,6 +28,7 @@ from exporters.incremental import IncrementalText
 from midwatch import content_encoding, http_server, metrics, modules
 from midwatch.client import events as events_of
 from midwatch.spec import model
+from tests.conftest import midwatch_here
 
 BASE = {"model": "fraud", "version": "v1"}
 NOW = 1_700_000_000.0
@@ -388,12 +389,7 @@ def test_a_full_disk_answers_503_and_takes_events_again_when_there_is_room(tmp_p
 
 
 def refused(*options: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "midwatch", "exporter", "serve", *options],
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
+    done = midwatch_here("exporter", "serve", *options)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     return done.stderr

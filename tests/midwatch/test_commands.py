@@ -15,6 +15,7 @@ import pytest
 import typer.main
 import yaml
 
+from midwatch import modules
 from midwatch.app import cli, render
 from midwatch.errors import InvalidInputError
 from tests.conftest import midwatch_here, need_program
@@ -22,15 +23,9 @@ from tests.conftest import midwatch_here, need_program
 GUIDE = Path(__file__).parents[2] / "docs/commands.md"
 
 
-def midwatch(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ) if path is None else {**os.environ, "PATH": path}
-    command = [sys.executable, "-P", "-m", "midwatch", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
-
-
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_help(name: str) -> None:
-    done = midwatch(name, "--help")
+    done = midwatch_here(name, "--help")
     assert done.returncode == 0
     assert "Usage" in done.stdout
 
@@ -57,9 +52,9 @@ def test_help_names_every_command_and_imports_none() -> None:
 
 
 def test_an_unknown_command_or_option_is_usage() -> None:
-    assert midwatch("nothing").returncode == 2
-    assert midwatch("check", "--nothing").returncode == 2
-    assert midwatch("--version").stdout.startswith("midwatch 0")
+    assert midwatch_here("nothing").returncode == 2
+    assert midwatch_here("check", "--nothing").returncode == 2
+    assert midwatch_here("--version").stdout.startswith("midwatch 0")
 
 
 @pytest.fixture
@@ -72,9 +67,9 @@ def platform_file(tmp_path: Path, make_document) -> Path:
 def test_check_says_no_problems_or_all_of_them_also_as_json(platform_file: Path) -> None:
     need_program("promtool")
     need_program("amtool")
-    assert midwatch("check", "-f", str(platform_file)).returncode == 0
+    assert midwatch_here("check", "-f", str(platform_file)).returncode == 0
     platform_file.write_text(platform_file.read_text().replace("99.9%", "100%").replace("task:", "tusk:"))
-    done = midwatch("check", "-f", str(platform_file), "--json")
+    done = midwatch_here("check", "-f", str(platform_file), "--json")
     assert done.returncode == 2
     document = json.loads(done.stdout)
     assert not document["ok"]
@@ -82,16 +77,19 @@ def test_check_says_no_problems_or_all_of_them_also_as_json(platform_file: Path)
     assert all(problem["line"] for problem in document["problems"])
 
 
-def test_without_promtool_nothing_is_said_to_be_right(platform_file: Path) -> None:
-    done = midwatch("check", "-f", str(platform_file), path="/nowhere")
+def test_without_promtool_nothing_is_said_to_be_right(platform_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = midwatch_here("check", "-f", platform_file)
     assert done.returncode == 2
     assert "promtool was not found on PATH; install" in done.stderr
 
 
 def test_rendering_twice_gives_the_same_bytes(platform_file: Path, tmp_path: Path) -> None:
     contents = []
-    for name in ("a", "b"):
-        assert midwatch("render", "-f", str(platform_file), "-o", str(tmp_path / name)).returncode == 0
+    for name, order in (("a", "1"), ("b", "2")):
+        words = ("render", "-f", str(platform_file), "-o", str(tmp_path / name))
+        environment = {**os.environ, "PYTHONHASHSEED": order}  # sets of texts have another order in each process
+        subprocess.run(modules.command("midwatch", *words), env=environment, check=True)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         contents.append({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files})
     assert contents[0] == contents[1]
@@ -100,7 +98,7 @@ def test_rendering_twice_gives_the_same_bytes(platform_file: Path, tmp_path: Pat
 
 def test_a_broken_platform_file_writes_nothing(platform_file: Path, tmp_path: Path) -> None:
     platform_file.write_text("platform: [")
-    assert midwatch("render", "-f", str(platform_file), "-o", str(tmp_path / "out")).returncode == 2
+    assert midwatch_here("render", "-f", str(platform_file), "-o", str(tmp_path / "out")).returncode == 2
     assert not (tmp_path / "out").exists()
 
 
@@ -168,6 +166,6 @@ def test_a_render_that_was_killed_half_way_is_finished_by_the_next(tmp_path: Pat
 
 
 def test_an_output_that_cannot_be_written_is_said(platform_file: Path) -> None:
-    done = midwatch("render", "-f", str(platform_file), "-o", "/proc/nothing")
+    done = midwatch_here("render", "-f", str(platform_file), "-o", "/proc/nothing")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ from midwatch import jobs
 from midwatch.app import prometheus
 from midwatch.spec.model import Platform
 from tests.conftest import midwatch_here
+from tests.install.programs import whole_document
 
 
 def test_scrape_jobs_of_ones_own_survive_a_render(make_platform) -> None:
@@ -67,6 +68,28 @@ def with_services(make_document) -> dict:
     document = make_document(exporter={}, gate={}, disaster_recovery={"owner": "ml", "stores": stores})
     document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
     return document
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({}, []),
+        ({"gate": {"listen": "127.0.0.1:9500"}}, ["midwatch-gate is at 127.0.0.1:9500, as midwatch-exporter is"]),
+        ({"gate": {"listen": "127.0.0.1:9500"}, "kubernetes": {}}, []),  # each has a pod's own
+        ({"gate": {"targets": ["b:9500"]}, "exporter": {"targets": ["a:9500"]}}, []),
+    ],
+)
+def test_two_services_at_one_address_are_a_problem(make_document, sections: dict, told: list[str]) -> None:
+    platform = Platform.model_validate(with_services(make_document) | sections)
+    assert [message for _, message, _ in jobs.find_problems(platform)] == told
+
+
+def test_no_two_services_are_at_one_address_by_default() -> None:
+    document = whole_document() | {"stream": {"folders": [{"path": "events"}]}}
+    document.pop("kubernetes")
+    platform = Platform.model_validate(document)
+    assert len(list(jobs.services(platform))) == 8
+    assert list(jobs.find_problems(platform)) == []
 
 
 def test_a_service_off_loopback_whose_metrics_prometheus_has_no_token_for_is_warned_of(make_document) -> None:

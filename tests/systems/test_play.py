@@ -23,9 +23,9 @@ EXAMPLE = Path("examples/platform/platform.yaml")
 
 @pytest.fixture(scope="module")
 def whole() -> Platform:
-    """The example, scraped every second."""
+    """The example, scraped every 3 seconds: a busy machine takes more than one for a scrape."""
     platform = load.load_platform(EXAMPLE)
-    quick = platform.prometheus.model_copy(update={"scrape_interval": 1.0})
+    quick = platform.prometheus.model_copy(update={"scrape_interval": 3.0})
     return platform.model_copy(update={"prometheus": quick})
 
 
@@ -68,6 +68,9 @@ def test_every_panel_of_every_system_has_data(scraped: str) -> None:
 
 
 def test_every_system_answers(scraped: str) -> None:
+    late = "up == 0"  # a scrape of a busy machine takes too long now and then
+    while Client(scraped).query(late):
+        time.sleep(0.2)
     done = midwatch_here("systems", "check", "-f", EXAMPLE, "--prometheus", scraped, "--json")
     said = json.loads(done.stdout)
     assert [one for one in said["systems"] if one["state"] != "answers" or one["missing"]] == []

@@ -81,14 +81,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("make", [with_files, with_folders], ids=["files", "folders"])
-def test_check_and_render_in_a_folder_with_our_names_run_ours(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_check_and_render_in_a_folder_with_our_names_run_ours(folder: Path) -> None:
     need_program("promtool")
     need_program("amtool")
-    make(tmp_path)
-    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document()))
     for words in (("check",), ("render", "-o", "out")):
-        done = run(tmp_path, *words)
+        done = run(folder, *words)
         assert done.returncode == 0, done.stderr
 
 

@@ -84,17 +84,24 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "term", "kill -9"])
+def ended(process: subprocess.Popen[str], parts: dict[str, int], folder: Path, how: signal.Signals) -> tuple[str, str]:
+    """Output and errors of a plane that was sent a signal; no process of it stays."""
+    process.send_signal(how)
+    said = process.communicate(timeout=40)
+    wait_until(lambda: not any(alive(pid) for pid in parts.values()), 5)
+    assert still_running(folder) == []
+    return said
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
 def test_however_it_ends_no_process_stays(programs, small: Path, tmp_path: Path, how: signal.Signals) -> None:
+    """SIGTERM is that of the tests of what is said and of what is held down."""
     process, parts = started(small, tmp_path / "s")
     assert {"console", "prometheus", "alertmanager", "exporter", "server-web", "traffic-t"} == set(parts)
-    process.send_signal(how)
-    process.communicate(timeout=40)
-    wait_until(lambda: not any(alive(pid) for pid in parts.values()), 5)
-    assert still_running(tmp_path) == []
+    ended(process, parts, tmp_path, how)
 
 
-@pytest.mark.parametrize("name", ["exporter", "prometheus", "server-web"])
+@pytest.mark.parametrize("name", ["exporter", "prometheus"])
 def test_a_part_that_dies_is_named_with_its_last_lines(programs, small: Path, tmp_path: Path, name: str) -> None:
     process, parts = started(small, tmp_path / "s")
     os.kill(parts[name], signal.SIGKILL)
@@ -123,9 +130,7 @@ def test_a_part_that_is_held_down_is_no_failure_and_comes_back_when_released(pro
 
     wait_until(lambda: new_pid() != parts["server-web"] and alive(new_pid()))
     assert list(held.iterdir()) == []
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=40)
-    assert still_running(tmp_path) == []
+    ended(process, parts | {"server-web": new_pid()}, tmp_path, signal.SIGTERM)
 
 
 def prepared(file: Path, *commands: list[str]) -> None:
@@ -156,9 +161,8 @@ def test_targets_are_those_of_the_configuration_whether_they_were_ever_scraped_o
 
 def test_what_is_prepared_and_started_is_said_with_how_long_it_took(programs, small: Path, tmp_path: Path) -> None:
     prepared(small, ["{python}", "-c", "import time; time.sleep(0.2)"], ["{python}", "-c", "pass"])
-    process, _ = started(small, tmp_path / "s")
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=40)
+    process, parts = started(small, tmp_path / "s")
+    _, errors = ended(process, parts, tmp_path, signal.SIGTERM)
     lines = errors.splitlines()
     first = "preparing 1 of 2: python -c import time; time.sleep(0.2)"
     assert first in lines

@@ -31,7 +31,7 @@ from midwatch.programs import Version
 from midwatch.prometheus import Client
 from midwatch.spec import evaluation, load
 from midwatch.spec.model import LocalProcess, Platform
-from midwatch.spec.values import describe_duration
+from midwatch.spec.values import describe_duration, format_duration
 
 PREPARE_SECONDS = 600
 JUDGE = "exporter-judge"
@@ -336,10 +336,12 @@ class Stack:
         wait_until_ready(part, "/-/ready", self.parts)
 
     def _start_prometheus(self) -> None:
+        kept = self._platform.prometheus.retention
         command = [
             self._programs["prometheus"],
             f"--config.file={self.state / 'config/prometheus/prometheus.yml'}",
             f"--storage.tsdb.path={self.state / 'prometheus'}",
+            *([f"--storage.tsdb.retention.time={format_duration(kept)}"] if kept is not None else []),
             f"--web.listen-address={self._address('prometheus')}",
             "--enable-feature=exemplar-storage",  # the dots in the latency heatmap that lead to traces
             *(["--web.enable-otlp-receiver"] if _takes_otlp(self._platform.prometheus.version) else []),
