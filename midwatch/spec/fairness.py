@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from midwatch.spec.base import Finding, LabelName, Place, Strict
 from midwatch.spec.slo import Severity
@@ -88,14 +88,28 @@ class Fairness(Strict):
     unknown_after: Duration | None = None
     """How long a verdict may be unknown before `FairnessUnknown` is a ticket; none without it."""
 
+    @field_validator("difference")
+    @classmethod
+    def _difference_can_be_shown(cls, difference: Decimal | None) -> Decimal | None:
+        if difference is not None and difference >= 1:
+            raise ValueError("a difference of 100% is no limit: every model keeps it; write less")
+        if difference is not None and difference <= 0:
+            raise ValueError("a difference of 0% can never be shown kept by counts; write more, such as 5%")
+        return difference
+
+    @field_validator("ratio")
+    @classmethod
+    def _ratio_can_be_shown(cls, ratio: Decimal | None) -> Decimal | None:
+        if ratio is not None and ratio <= 0:
+            raise ValueError("a ratio of 0% is no limit: every model keeps it; write more, such as 80%")
+        if ratio is not None and ratio >= 1:
+            raise ValueError("a ratio of 100% can never be shown kept by counts; write less, such as 80%")
+        return ratio
+
     @model_validator(mode="after")
     def _one_limit(self) -> Fairness:
         if (self.difference is None) == (self.ratio is None):
             raise ValueError("needs exactly one of difference and ratio")
-        if self.difference is not None and self.difference >= 1:
-            raise ValueError("a difference of 100% is no limit: every model keeps it; write less")
-        if self.ratio is not None and self.ratio <= 0:
-            raise ValueError("a ratio of 0% is no limit: every model keeps it; write more, such as 80%")
         if self.block is not None and not self.over / MOST_BLOCKS <= self.block <= self.over / 2:
             raise ValueError(
                 f"block has to be at most half of over, since evidence is learned in one and weighed in the next, and "
@@ -114,15 +128,20 @@ class Fairness(Strict):
 
     @model_validator(mode="after")
     def _other_attributes(self) -> Fairness:
-        named = [name for name in (self.attribute, self.crossed_with, self.within) if name is not None]
-        if len(set(named)) < len(named):
+        if len(set(self.named_attributes)) < len(self.named_attributes):
             raise ValueError("names an attribute twice; attribute, crossed_with and within are different ones")
         return self
 
     @property
     def named_attributes(self) -> tuple[str, ...]:
         """The attributes that it compares by."""
-        return tuple(name for name in (self.attribute, self.crossed_with, self.within) if name is not None)
+        return tuple(self.attribute_by_key.values())
+
+    @property
+    def attribute_by_key(self) -> dict[str, str]:
+        """The same by the key that names each."""
+        named = {"attribute": self.attribute, "crossed_with": self.crossed_with, "within": self.within}
+        return {key: name for key, name in named.items() if name is not None}
 
     @property
     def compared(self) -> str:
@@ -180,15 +199,15 @@ def findings(model: Model, hashed: Sequence[str], dropped: Sequence[str]) -> Ite
             message = f"{promise.measure} of {promise.compared} with {promise.limit_text} a second time"
             yield ("fairness", index), message, "remove one: within is judged beside the comparison over all"
         place = ("fairness", index)
-        for attribute in promise.named_attributes:
+        for key, attribute in promise.attribute_by_key.items():
             if attribute not in model.groups:
-                yield (*place, "attribute"), f"{attribute} is not counted for {model.name}", "name it under groups"
+                yield (*place, key), f"{attribute} is not counted for {model.name}", "name it under groups"
             elif attribute in dropped:
                 message = f"{attribute} is dropped by exporter.personal, so nothing of it is counted"
-                yield (*place, "attribute"), message, "hash it instead"
+                yield (*place, key), message, "hash it instead"
             elif not promise.public and attribute not in hashed:
                 message = f"the values of {attribute} would stand in metrics, for whoever reads them"
-                yield (*place, "attribute"), message, "name it under exporter.personal.hash, or write public: true here"
+                yield (*place, key), message, "name it under exporter.personal.hash, or write public: true here"
         yield from _of_its_task(model, promise, place)
 
 

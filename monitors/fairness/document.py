@@ -50,6 +50,7 @@ def _finding(one: Finding, hidden: Container[str]) -> dict[str, Any]:
         "left_out": list(said.left_out),
         "smallest": None if said.smallest is None else _smallest(said.smallest, hidden),
         "rows_needed": said.rows_needed,
+        "without_group": one.ungrouped.share,
         "labelled": {group: share for group, share in one.labelled.items() if group not in hidden},
         "calibration_errors": {group: error for group, error in one.calibration_errors.items() if group not in hidden},
         "error_bound": promise.error_bound,

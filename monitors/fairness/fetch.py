@@ -23,7 +23,9 @@ from monitors.canary.increments import Axis
 from monitors.canary.series import Querier
 from monitors.fairness.projection import Floats
 
-SPLIT = frozenset({"__name__", "attribute", "group", "predicted", "actual", "bin", "bound", "within"})
+SPLIT = frozenset(
+    {"__name__", "attribute", "group", "predicted", "actual", "bin", "bound", "within", "outcome", "result"}
+)
 """Labels that tell apart the counters of one target and version, which are reset together."""
 
 VERSION = frozenset({"model", "version"})
@@ -80,6 +82,7 @@ class Window:
 class Asked:
     """Counts by version and cell, each an array over the blocks; `queries` gave them. `sums` are by metric's name.
 
+    `totals` are by metric's name too: all predictions of a version, also those without a group.
     `folded` are the labels of which an exporter has ever counted a value as `other`. `since` is when an evaluator found
     that a version's counting began, seconds since the epoch.
     """
@@ -91,6 +94,22 @@ class Asked:
     queries: tuple[str, ...]
     since: Mapping[Version, float] = field(default_factory=dict)
     sums: Mapping[str, Mapping[Version, Mapping[Cell, Floats]]] = field(default_factory=dict)
+    totals: Mapping[str, Mapping[Version, Mapping[Cell, Floats]]] = field(default_factory=dict)
+
+    def seen(self, version: Version) -> list[Floats]:
+        """Counts by block of whatever tells that a version predicted."""
+        ranked = self.sums.get(metrics.GROUP_RANKED.name, {})
+        every = (self.predicted, ranked, *self.totals.values())
+        return [row for counts in every for row in counts.get(version, {}).values()]
+
+    @property
+    def versions(self) -> set[Version]:
+        """Every version of which something tells that it predicted."""
+        return {
+            *self.predicted,
+            *self.sums.get(metrics.GROUP_RANKED.name, {}),
+            *(one for of in self.totals.values() for one in of),
+        }
 
 
 def ask(querier: Querier, models: Sequence[Model], window: Window, *, labels: bool = True) -> Asked:
@@ -123,6 +142,19 @@ def ask(querier: Querier, models: Sequence[Model], window: Window, *, labels: bo
             found[version] = min(found.get(version, math.inf), *(value for _, value in line.points))
         return found
 
+    def totals() -> dict[str, Mapping[Version, Mapping[Cell, Floats]]]:
+        by_metric: dict[Metric, set[str]] = defaultdict(set)
+        for model in models:
+            for promise in model.fairness:
+                by_metric[total_of(promise)].add(model.name)
+        where = {metrics.REQUESTS: {"outcome": "ok"}}
+        return {
+            metric.name: counted(
+                asked(promql.select(metric, model=any_of(sorted(names)), **where.get(metric, {}))), window
+            )
+            for metric, names in by_metric.items()
+        }
+
     return Asked(
         predicted=counts(metrics.GROUP_PREDICTIONS),
         labelled=of_labels(metrics.SETTLED_GROUP_OUTCOMES),
@@ -135,8 +167,19 @@ def ask(querier: Querier, models: Sequence[Model], window: Window, *, labels: bo
             if not of.isdisjoint(measures)
             for metric in summed
         },
+        totals=totals(),
         queries=tuple(queries),
     )
+
+
+def total_of(promise: Fairness) -> Metric:
+    """What counts all predictions that a promise is of, with a group or without.
+
+    Neither amounts nor ranks are counted apart from groups, so all answers stand for these.
+    """
+    if promise.measure in BY_ERROR | BY_RANK:
+        return metrics.REQUESTS
+    return metrics.PREDICTIONS if promise.measure == "demographic_parity" else metrics.SETTLED
 
 
 def needs_labels(models: Sequence[Model]) -> bool:
@@ -194,4 +237,4 @@ def _target(line: Line) -> Target:
 def _cell(labels: Mapping[str, str]) -> Cell:
     first = next((labels[name] for name in ("predicted", "bin", "bound") if name in labels), "")
     second = next((labels[name] for name in ("actual", "within") if name in labels), "")
-    return labels["attribute"], labels["group"], first, second
+    return labels.get("attribute", ""), labels.get("group", ""), first, second

@@ -2,6 +2,7 @@
 
 A measure of labels is judged on settled predictions. Those without a label may hide a gap, or be the whole of it
 (labels only for the approved), so bounds that assume nothing of them have to agree before anything is shown.
+Predictions without a group may be a group of their own, so enough of them leave open whether all are alike.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import numpy as np
 from midwatch import metrics
 from midwatch.spec.fairness import BY_RANK, BY_SCORE, CROSS, Fairness
 from midwatch.spec.model import Model
-from monitors.fairness import bounds, class_names, evidence, runs, small_cells, sums, verdict
+from monitors.fairness import bounds, class_names, evidence, runs, small_cells, sums, ungrouped, verdict
 from monitors.fairness.bounds import Bounds
 from monitors.fairness.fetch import Asked, Cell, Version, Window
 from monitors.fairness.measures import Cells
 from monitors.fairness.projection import Floats
+from monitors.fairness.ungrouped import Ungrouped
 from monitors.fairness.verdict import Counts, Judgement, Limit, Settings, Verdict
 
 TEXT = "text"
@@ -58,7 +60,7 @@ class Finding:
     `labelled` is the share of the settled predictions with a label, by group; empty where labels are not needed.
     `since` is when the version's counting began, as far as it is known: seconds since the epoch. `calibration_errors`
     are the expected calibration errors by group, of a promise of calibration. `awaits_labels` says that missing labels
-    could turn over what the labelled show.
+    could turn over what the labelled show; `ungrouped` are the predictions that no group counts.
     """
 
     model: str
@@ -69,6 +71,7 @@ class Finding:
     labelled: Mapping[str, float]
     reason: str
     since: float
+    ungrouped: Ungrouped
     calibration_errors: Mapping[str, float] = field(default_factory=dict)
     awaits_labels: bool = False
 
@@ -97,6 +100,7 @@ class _Case:
     lately: tuple[Bounds, ...]
     labelled: Mapping[str, float]
     folded: _Folded
+    ungrouped: Ungrouped
     unseen_class: str = ""
     calibration_errors: Mapping[str, float] = field(default_factory=dict)
 
@@ -148,6 +152,7 @@ def named(finding: Finding, names: Mapping[str, str]) -> Finding:
         rates=tuple(replace(rate, group=name(rate.group)) for rate in said.rates),
         left_out=tuple(map(name, said.left_out)),
         waits_for=tuple(map(name, said.waits_for)),
+        without_ratio=tuple((name(one), name(other)) for one, other in said.without_ratio),
         events={name(group): number for group, number in said.events.items()},
         smallest=said.smallest
         and replace(said.smallest, group=name(said.smallest.group), stratum=name(said.smallest.stratum)),
@@ -162,22 +167,13 @@ def named(finding: Finding, names: Mapping[str, str]) -> Finding:
 
 def _serving(model: Model, asked: Asked, window: Window) -> list[Version]:
     tail = max(1, window.size // LATEST)
-    ranked = asked.sums.get(metrics.GROUP_RANKED.name, {})
-    return sorted(
-        {
-            version
-            for counted in (asked.predicted, ranked)
-            for version, cells in counted.items()
-            if version[0] == model.name and any(row[-tail:].sum() > 0 for row in cells.values())
-        }
-    )
+    own = (version for version in asked.versions if version[0] == model.name)
+    return sorted(version for version in own if any(row[-tail:].sum() > 0 for row in asked.seen(version)))
 
 
 def _since(version: Version, asked: Asked, window: Window) -> float:
     """When counting began: with the first block that has a prediction, or earlier where that is known."""
-    ranked = asked.sums.get(metrics.GROUP_RANKED.name, {})
-    rows = (row for counted in (asked.predicted, ranked) for row in counted.get(version, {}).values())
-    counted = sum(rows, np.zeros(window.size))
+    counted = sum(asked.seen(version), np.zeros(window.size))
     return min(window.start + window.block * int(np.argmax(counted > 0)), asked.since.get(version, math.inf))
 
 
@@ -221,6 +217,7 @@ def _summed_cases(model: Model, version: Version, promise: Fairness, asked: Aske
             lately=summed.bounds(slice(-evidence.RECENT_BLOCKS, None)) if needs_labels else (),
             labelled=summed.labelled() if needs_labels else {},
             folded=_folded(attribute, asked, summed.torn),
+            ungrouped=ungrouped.count(promise, attribute, version, asked, run.first),
             unseen_class=_unseen_class(model, promise, rate, version, asked) if lacks_positives else "",
             calibration_errors=summed.calibration_errors(),
         )
@@ -268,6 +265,7 @@ def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, wind
                 lately=lately,
                 labelled=_labelled(groups, _from(cells, run.first), _from(settled, run.first)) if needs_labels else {},
                 folded=_folded(attribute, asked, source.get(version, {})),
+                ungrouped=ungrouped.count(promise, attribute, version, asked, run.first),
                 unseen_class=_unseen_class(model, promise, rate, version, asked),
             )
 
@@ -405,6 +403,7 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
     awaits_labels = bool(_label_doubt(case, judgement) or _late_doubt(case, judgement))
     says_nothing = case.folded is _Folded.COUNTS or case.unseen_class
     late_doubt = doubt if says_nothing else _late_doubt(case, judgement)
+    unsaid = "" if case.ungrouped.said in doubt else case.ungrouped.said
     if late_doubt:
         judgement = replace(judgement, became_unfair=False)
     if doubt or (late_doubt and judgement.verdict is Verdict.FAIR):
@@ -418,19 +417,21 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
         judgement=judgement,
         labelled=case.labelled,
         calibration_errors=case.calibration_errors,
+        ungrouped=case.ungrouped,
         awaits_labels=awaits_labels,
-        reason="; ".join(filter(None, (doubt or _shown(case, judgement), late_doubt if not doubt else ""))),
+        reason="; ".join(filter(None, (doubt or _shown(case, judgement), late_doubt if not doubt else "", unsaid))),
     )
 
 
 def _doubt(case: _Case, judgement: Judgement) -> str:
-    """Why what is not seen, labels or groups, leaves a verdict open; empty if it does not."""
+    """Why what is not seen, labels or groups or who has none, leaves a verdict open; empty if it does not."""
     if case.unseen_class:
         return case.unseen_class
     is_said = judgement.verdict is not Verdict.UNKNOWN or judgement.became_unfair
     if is_said if case.folded is _Folded.COUNTS else case.folded and judgement.verdict is Verdict.FAIR:
         return case.folded.value
-    return _label_doubt(case, judgement)
+    is_fair = judgement.verdict is Verdict.FAIR
+    return _label_doubt(case, judgement) or (case.ungrouped.doubt(case.promise.min_events) if is_fair else "")
 
 
 def _label_doubt(case: _Case, judgement: Judgement) -> str:
@@ -494,6 +495,9 @@ def _said(judgement: Judgement, promise: Fairness) -> str:
         return f"{worst.below} is beyond the limit against {worst.above}{where}"
     if judgement.verdict is Verdict.FAIR:
         return "every pair of groups is within the limit"
+    if judgement.without_ratio:
+        one, other = judgement.without_ratio[0]
+        return f"{one} and {other} both have a rate of 0, of which a ratio says nothing: promise a difference"
     if judgement.rows_needed is None:
         return "the rates lie on the limit, or two groups are never seen together: no number of events would decide"
     return f"about {judgement.rows_needed:,} more events would decide, if the rates stay"

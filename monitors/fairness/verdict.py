@@ -150,7 +150,8 @@ class Judgement:
     None when it is decided or when no number would (the rates lie on the limit). `left_out` are groups with too few;
     `waits_for` are those of them that were there, when nothing else stands between the rest and "fair". `events` are
     those of every group that was there, also of the ones with too few. `apart` are the pairs that are shown beyond the
-    limit since the start, and `apart_lately` lately.
+    limit since the start, and `apart_lately` lately. `without_ratio` are the pairs whose rates are both 0
+    where the limit is a ratio: no number of events would decide these.
     """
 
     verdict: Verdict
@@ -164,6 +165,7 @@ class Judgement:
     events: Mapping[str, int] = field(default_factory=dict)
     apart: Names = ()
     apart_lately: Names = ()
+    without_ratio: Names = ()
 
 
 def judge(counts: Counts, settings: Settings) -> Judgement:
@@ -290,6 +292,7 @@ class _Table:
             events=self._present(),
             apart=self._names(apart),
             apart_lately=self._names(apart_lately),
+            without_ratio=self._names(np.asarray(self._without_ratio().any(axis=0))) if is_open else (),
         )
 
     def _names(self, chosen: NDArray[np.bool_]) -> Names:
@@ -356,13 +359,18 @@ class _Table:
             if place not in self.enough and (self.events[place] > 0 or name in self.counts.unseen)
         )
 
+    def _without_ratio(self) -> NDArray[np.bool_]:
+        """Pairs whose rates are both 0, by stratum, where the limit is a ratio."""
+        found: NDArray[np.bool_] = self.together & (self.by_pair[1] == 0).all(axis=-1)
+        return found if self.settings.limit.ratio is not None else np.zeros_like(found)
+
     def _rows_needed(self, unfair: Floats, fair: Floats) -> int | None:
         """Events of all groups until either verdict, if rates stay: evidence grows in proportion to events."""
         limit, (events, hits) = self.settings.limit, self.by_pair
         rates = evidence.rates(events, hits)
         shares = np.where(self.together[..., None], events, 1.0) / self.events[self.enough].sum()
         against, within = (
-            np.where(self.together, evidence.growth(shares, rates, kept) / self.alike, 0.0)
+            np.where(self.together & ~self._without_ratio(), evidence.growth(shares, rates, kept) / self.alike, 0.0)
             for kept in (_beyond(limit.kept(), self.means), _beyond(limit.broken(), self.means))
         )
         to_unfair = _rows(unfair, against.sum(axis=0)).min()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
 
 from monitors.canary.times import moment
@@ -85,6 +86,8 @@ def _worst(one: Finding, pair: Pair | None, hidden: Container[str]) -> tuple[str
         low, high = (end * scale for end in pair.difference_interval)
         shown = f"{pair.difference * scale:+.{0 if is_hidden else 1}f}{unit}"
         return f"{pair.above} {shown} to {pair.below}{where}", "-" if is_hidden else f"{low:+.1f} to {high:+.1f}"
+    if math.isnan(pair.ratio):
+        return f"{pair.below} and {pair.above} both have 0{where}", "-"
     low, high = pair.ratio_interval
     ends = "-" if is_hidden else f"{low:.0%} to {high:.0%}"
     return f"{pair.below} has {pair.ratio:.0%} of {pair.above}{where}", ends

@@ -29,6 +29,7 @@ from tests.conftest import midwatch_here, platform_document
 BLOCK, SIZE = 600.0, 100
 END = 1_780_000_200.0
 OVER = f"{BLOCK * SIZE:.0f}s"
+EVERY = "ml_predictions_total"
 COUNTER, SINCE = "ml_group_predictions_total", "ml_fairness_since_timestamp_seconds"
 PROMISE = {"attribute": "country", "measure": "demographic_parity", "ratio": "80%", "over": OVER, "public": True}
 
@@ -75,6 +76,9 @@ class Counted:
             labels = {"model": "fraud", "version": "v1", "attribute": attribute, "group": group, "predicted": predicted}
             course = [(first + place * BLOCK, float(n)) for place, n in enumerate([0, *np.cumsum(counts)])]
             self.series.setdefault(COUNTER, []).append(({"__name__": COUNTER, "job": "j", **labels}, course))
+            if attribute == "country":
+                every = {"model": "fraud", "version": "v1", "predicted": predicted, "pod": group}
+                self.series.setdefault(EVERY, []).append((every, course))
 
 
 def rounds_of(platform: Platform, client: Any) -> Rounds:
@@ -131,6 +135,18 @@ def test_groups_alike_are_kept_and_few_are_not_known_with_the_rows_that_are_miss
         rounds.evaluate()
         assert value(rounds, "ml_fairness_verdict") == expected
         assert [one > 0 for _, one in published(rounds, "ml_fairness_rows_needed")] == ([] if expected else [True])
+
+
+def test_groups_alike_are_not_known_to_be_where_most_predictions_have_none() -> None:
+    client = Counted()
+    for group in ("a", "bb"):
+        client.count(group, 0.5, 600)
+    client.series[EVERY] = [
+        (labels, [(at, 20 * value) for at, value in points]) for labels, points in client.series[EVERY]
+    ]
+    rounds = rounds_of(make_platform(PROMISE), client)
+    rounds.evaluate()
+    assert value(rounds, "ml_fairness_verdict") == 0
 
 
 def test_the_number_of_questions_does_not_grow_with_promises(apart: Counted) -> None:

@@ -19,7 +19,8 @@ NOW = 1_780_000_000.0
 BLOCK = 1000.0
 VERSION = ("m", "v1")
 SUMS = [metric for summed in SUMMED.values() for metric in summed]
-ASKED = [metrics.GROUP_PREDICTIONS, metrics.SETTLED_GROUP_OUTCOMES, metrics.SETTLED_GROUP_PREDICTIONS, *SUMS]
+TOTALS = [metrics.PREDICTIONS, metrics.SETTLED, metrics.REQUESTS]
+ASKED = [*TOTALS, metrics.GROUP_PREDICTIONS, metrics.SETTLED_GROUP_OUTCOMES, metrics.SETTLED_GROUP_PREDICTIONS, *SUMS]
 
 
 def model(measure: str, **more: Any) -> Model:
@@ -45,7 +46,7 @@ def asked(models: Model, blocks: Sequence[Sequence[Mapping[str, Any]]], **caps: 
         state.apply(time, _events(rows, f"{place}-", time))
         state.apply(time + BLOCK / 2, [])  # all of them are settled
         for metric, labels, value in (sample for table in tables(state.live()) for sample in samples(table)):
-            if metric.name in counts:
+            if metric.name in counts and labels.get("outcome") != "error":
                 cell = _cell(labels)
                 row = counts[metric.name].setdefault(cell, np.zeros(len(blocks)))
                 row[place] = value - before[metric.name].get(cell, 0.0)
@@ -58,6 +59,7 @@ def asked(models: Model, blocks: Sequence[Sequence[Mapping[str, Any]]], **caps: 
         folded=frozenset(label for label, folded in state.counters.folded.items() if folded),
         queries=(),
         sums={metric.name: of[metric.name] for metric in SUMS},
+        totals={metric.name: of[metric.name] for metric in TOTALS},
     )
 
 
@@ -72,5 +74,7 @@ def _events(rows: Sequence[Mapping[str, Any]], prefix: str, time: float) -> list
 
 
 def _cell(labels: Mapping[str, str]) -> Cell:
+    if "attribute" not in labels:
+        return "", "", *(labels.get(name, "") for name in ("predicted", "result"))
     first = labels.get("predicted") or labels.get("bin") or labels.get("bound") or ""
     return labels["attribute"], labels["group"], first, labels.get("actual") or labels.get("within") or ""

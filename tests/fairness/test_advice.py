@@ -19,6 +19,7 @@ from monitors.fairness.advice.scores import Scores
 from monitors.fairness.bounds import Unlabelled
 from monitors.fairness.measures import MEASURES, Cells
 from monitors.fairness.promises import Finding
+from monitors.fairness.ungrouped import Ungrouped
 from monitors.fairness.verdict import Judgement, Limit, Verdict
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed")
@@ -190,7 +191,15 @@ def _scene(chosen_on: tuple[float, float], tested_on: tuple[float, float]) -> Sc
     )
     said = Judgement(verdict=Verdict.UNFAIR, became_unfair=False, worst=None, rates=(), left_out=(), rows_needed=None)
     finding = Finding(
-        model="m", version="v1", promise=promise, rate="selected", judgement=said, labelled={}, reason="", since=0.0
+        model="m",
+        version="v1",
+        promise=promise,
+        rate="selected",
+        judgement=said,
+        labelled={},
+        reason="",
+        since=0.0,
+        ungrouped=Ungrouped(number=0.0, total=1000.0, lacks=("g",), counter="ml_predictions_total"),
     )
     return Scene(
         findings=(finding,),

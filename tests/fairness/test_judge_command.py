@@ -44,13 +44,28 @@ class Seeded(Past):
         for predicted, row in zip(("fine", "fraud"), course, strict=True):
             where = {"model": model, "version": "v1", "attribute": attribute, "group": group, "predicted": predicted}
             self.course("ml_group_predictions_total", row, **where)
+            if "\u00d7" not in attribute:
+                self.every("ml_predictions_total", row, model, group, predicted=predicted)
+
+    def every(self, name: str, course: Any, model: str, pod: str, **labels: str) -> None:
+        """Predictions of a pod, with a group or without."""
+        self.course(name, course, model=model, version="v1", pod=pod, **labels)
 
     def approved_only(self, model: str, group: str, course: Any) -> None:
         """Only predictions of fraud are ever labelled, and all are right: the true positives' share looks like 1."""
         where = {"model": model, "version": "v1", "attribute": "country", "group": group}
         for predicted, row in zip(("fine", "fraud"), course, strict=True):
             self.course("ml_settled_group_predictions_total", row, **where, predicted=predicted)
+            self.every("ml_settled_predictions_total", row, model, group, predicted=predicted, result="right")
         self.course("ml_settled_group_outcomes_total", course[1], **where, predicted="fraud", actual="fraud")
+
+    def all_found(self, model: str, group: str, course: Any) -> None:
+        """Settled predictions that were all labelled fraud."""
+        where = {"model": model, "version": "v1", "attribute": "country", "group": group}
+        for predicted, row in zip(("fine", "fraud"), course, strict=True):
+            self.course("ml_settled_group_predictions_total", row, **where, predicted=predicted)
+            self.every("ml_settled_predictions_total", row, model, group, predicted=predicted, result="right")
+            self.course("ml_settled_group_outcomes_total", row, **where, predicted=predicted, actual="fraud")
 
     def errors(self, model: str, group: str, errors: Any, bound: float = 100, unlabelled: int = 0) -> None:
         """Settled errors of a regression, the greatest that counts, and so many a block without a label."""
@@ -64,6 +79,7 @@ class Seeded(Past):
         everything = sums["yes"] + sums["no"] + unlabelled * np.arange(BLOCKS + 1)
         for name in ("ml_group_predictions_total", "ml_settled_group_predictions_total"):
             self.course(name, everything, **where, predicted="amount")
+        self.every("ml_requests_total", everything, model, group, outcome="ok")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +91,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         past.predictions("young", group, _course(rng, 0.4, 2))
         past.predictions("approved", group, _course(rng, rate, 600))
         past.approved_only("approved", group, _course(rng, rate, 600))
+        past.predictions("lost", group, _course(rng, 0.4, 600))
+        past.all_found("lost", group, _course(rng, 0.9, 600))
+        past.errors("prices lost", group, rng.exponential(10.0, size=(BLOCKS, 600)))
+    past.every("ml_predictions_total", 1200 * np.arange(BLOCKS + 1), "lost", "none", predicted="fine")
+    found = {"predicted": "fine", "result": "unlabelled"}
+    past.every("ml_settled_predictions_total", 1200 * np.arange(BLOCKS + 1), "lost", "none", **found)
+    past.every("ml_requests_total", 1200 * np.arange(BLOCKS + 1), "prices lost", "none", outcome="ok")
     for country, young, old in (("a", 420, 180), ("b", 240, 360)):  # who applies differs, and nobody is treated unlike
         by_age = {"young": _course(rng, 0.5, young), "old": _course(rng, 0.2, old)}
         past.predictions("mixed", country, by_age["young"] + by_age["old"])
@@ -173,6 +196,24 @@ def test_groups_that_are_alike_are_fair_and_the_exit_code_is_of_the_worst(promet
     )
 
 
+@pytest.mark.parametrize(
+    ("measure", "more"),
+    [
+        ("demographic_parity", {}),
+        ("equal_opportunity", {}),
+        ("within_bound_parity", {"error_bound": 100, "task": "regression"}),
+    ],
+)
+def test_groups_that_are_alike_are_not_known_where_half_of_the_predictions_have_none(
+    prometheus: str, tmp_path: Path, measure: str, more: dict[str, Any]
+) -> None:
+    done, (found,) = _judge(prometheus, tmp_path, "prices lost" if more else "lost", measure=measure, **more)
+    assert (done.returncode, found["verdict"]) == (3, "unknown")
+    lacks = "no number or no country" if more else "no country"
+    assert f"50.0% of the predictions have {lacks}" in found["reason"]
+    assert found["without_group"] == pytest.approx(0.5)
+
+
 def test_a_gap_that_is_all_of_who_applies_is_unfair_pooled_and_fair_within(prometheus: str, tmp_path: Path) -> None:
     done, found = _judge(prometheus, tmp_path, "mixed", groups=["country", "age"], within="age")
     assert {one["rate"]: one["verdict"] for one in found} == {"selected": "unfair", "selected within age": "fair"}
@@ -230,6 +271,23 @@ def test_groups_that_are_hashed_are_named_for_whoever_has_the_key(prometheus: st
         ({"attribute": "country", "measure": "accuracy_parity"}, "exactly one of difference and ratio"),
         ({"attribute": "country", "measure": "accuracy_parity", "difference": "100%"}, "is no limit"),
         ({"attribute": "country", "measure": "accuracy_parity", "ratio": "0%"}, "is no limit"),
+        (
+            {"attribute": "country", "measure": "accuracy_parity", "difference": "0%", "public": True},
+            ".difference: a difference of 0% can never be shown kept by counts; write more, such as 5%",
+        ),
+        (
+            {"attribute": "country", "measure": "accuracy_parity", "ratio": "100%", "public": True},
+            ".ratio: a ratio of 100% can never be shown kept by counts; write less, such as 80%",
+        ),
+        (
+            {"attribute": "country", "measure": "accuracy_parity", "ratio": "80%", "public": True, "within": "town"},
+            "fairness[0].within: town is not counted for fraud",
+        ),
+        (
+            {"attribute": "country", "measure": "accuracy_parity", "ratio": "80%", "public": True}
+            | {"crossed_with": "town"},
+            "fairness[0].crossed_with: town is not counted for fraud",
+        ),
         ({"attribute": "country", "group_thresholds_because": "ok"}, "'ok' has fewer than 10 characters; write more"),
         (
             {"attribute": "country", "measure": "accuracy_parity", "ratio": "80%", "over": "1d", "block": "1d"},

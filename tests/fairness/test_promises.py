@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from midwatch.spec.fairness import CROSS
 from midwatch.spec.model import Model
-from monitors.fairness import promises, verdict
+from monitors.fairness import document, promises, verdict, view
 from monitors.fairness.fetch import Asked, Window
 from monitors.fairness.promises import Finding
 from monitors.fairness.verdict import Counts, Limit, Settings, Verdict
@@ -29,13 +30,31 @@ def _model(**promise: Any) -> Model:
 
 
 def _asked(predicted: Cells, labelled: Cells | None = None, settled: Cells | None = None, *folded: str) -> Asked:
+    """Each prediction has each of the attributes."""
+    return _with_totals(predicted, labelled, settled, *folded, without=0.0)
+
+
+def _with_totals(
+    predicted: Cells, labelled: Cells | None = None, settled: Cells | None = None, *folded: str, without: float
+) -> Asked:
+    """A share of the predictions, settled or not, has none of the attributes."""
+    counts = {"ml_predictions_total": predicted, "ml_settled_predictions_total": settled or {}}
     return Asked(
+        totals={
+            name: {VERSION: {("", "", "", ""): _of_one_attribute(cells) / (1 - without)}}
+            for name, cells in counts.items()
+            if cells
+        },
         predicted={VERSION: predicted},
         labelled={VERSION: labelled or {}},
         settled={VERSION: settled or {}},
         folded=frozenset(folded),
         queries=(),
     )
+
+
+def _of_one_attribute(cells: Cells) -> Any:
+    return sum(row for cell, row in cells.items() if cell[0] == "country")
 
 
 def _predicted(rates: Mapping[str, float], per_block: int = 600, attribute: str = "country") -> Cells:
@@ -257,3 +276,107 @@ def test_the_interval_of_the_pair_that_was_chosen_holds_for_all_pairs_that_it_wa
     assert (alone.above, alone.below) == (among.above, among.below) == ("no", "de")
     assert among.difference_interval[0] < alone.difference_interval[0]
     assert among.difference_interval[1] > alone.difference_interval[1]
+
+
+# Predictions without a group ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("without", "rates", "left", "said"),
+    [
+        (0.005, (0.4, 0.4), Verdict.FAIR, "every pair of groups is within the limit"),
+        (0.015, (0.4, 0.4), Verdict.FAIR, "every pair of groups is within the limit; 1.5% of the predictions have no"),
+        (0.123, (0.4, 0.4), Verdict.UNKNOWN, "12.3% of the predictions have no country: they may be a group"),
+        (0.95, (0.4, 0.4), Verdict.UNKNOWN, "95.0% of the predictions have no country"),
+        (
+            0.95,
+            (0.4, 0.2),
+            Verdict.UNFAIR,
+            "de is beyond the limit against no; 95.0% of the predictions have no country",
+        ),
+    ],
+)
+@pytest.mark.parametrize("of_labels", [False, True], ids=["predicted", "labelled"])
+def test_predictions_without_the_attribute_are_told_and_enough_of_them_are_not_shown_fair(
+    without: float, rates: tuple[float, float], left: Verdict, said: str, of_labels: bool
+) -> None:
+    predicted, labelled = _predicted({"no": rates[0], "de": rates[1]}), _labelled("no", rates[0])
+    labelled |= _labelled("de", rates[1])
+    asked = _with_totals(predicted, labelled, _settled(labelled), without=without)
+    found = _judge(asked, measure="equal_opportunity" if of_labels else "demographic_parity")
+    assert found.judgement.verdict is left
+    assert said in found.reason
+    assert found.reason.count("have no country") == (without >= 0.01)
+    assert document.document([found], WINDOW, [])["findings"][0]["without_group"] == pytest.approx(without)
+
+
+def test_too_few_without_the_attribute_to_be_judged_are_no_group_that_matters() -> None:
+    predicted = _predicted({"no": 0.4, "de": 0.4}, per_block=600)
+    (every,) = _with_totals(predicted, without=0.02).totals["ml_predictions_total"][VERSION].values()
+    lost = every.sum() * 0.02
+    asked = _with_totals(predicted, without=0.02)
+    assert _judge(asked, min_events=int(lost * 1.1)).judgement.verdict is Verdict.FAIR
+    assert _judge(asked, min_events=int(lost * 0.9)).judgement.verdict is Verdict.UNKNOWN
+
+
+def test_predictions_of_a_run_that_is_over_are_not_told() -> None:
+    predicted = _predicted({"no": 0.4, "de": 0.4})
+    early = np.where(np.arange(BLOCKS) < 20, 2.0, 1.0)
+    every = {VERSION: {("", "", "", ""): _of_one_attribute(predicted) * early}}
+    asked = replace(_asked(predicted), totals={"ml_predictions_total": every}, since={VERSION: -30 * WINDOW.block})
+    assert _judge(asked).judgement.verdict is Verdict.FAIR
+
+
+def test_without_a_count_of_all_predictions_nothing_is_shown_fair() -> None:
+    rates = {"no": 0.4, "de": 0.4}
+    found = _judge(replace(_asked(_predicted(rates)), totals={}))
+    assert found.judgement.verdict is Verdict.UNKNOWN
+    assert found.reason == (
+        "ml_predictions_total is not in Prometheus, so nobody knows how many predictions have no country"
+    )
+    apart = _judge(replace(_asked(_predicted(rates | {"de": 0.2})), totals={}))
+    assert apart.judgement.verdict is Verdict.UNFAIR
+
+
+def test_a_version_none_of_whose_predictions_has_the_attribute_is_judged_not_known() -> None:
+    everything = {VERSION: {("", "", "", ""): np.full(BLOCKS, 600.0)}}
+    found = _judge(replace(_asked({}), totals={"ml_predictions_total": everything}))
+    assert found.judgement.verdict is Verdict.UNKNOWN
+    assert "100.0% of the predictions have no country" in found.reason
+
+
+def test_a_version_that_lost_the_attribute_is_still_judged() -> None:
+    predicted = {cell: row * (np.arange(BLOCKS) < 80) for cell, row in _predicted({"no": 0.4, "de": 0.4}).items()}
+    everything = {VERSION: {("", "", "", ""): np.full(BLOCKS, 1200.0)}}
+    found = _judge(replace(_asked(predicted), totals={"ml_predictions_total": everything}))
+    assert found.judgement.verdict is Verdict.UNKNOWN
+    assert "20.0% of the predictions have no country" in found.reason
+
+
+def test_predictions_with_one_of_two_crossed_attributes_have_no_group() -> None:
+    one = _predicted({"no": 0.4, "de": 0.4}, per_block=1200)
+    both = _predicted({f"{name}{CROSS}young": 0.4 for name in ("no", "de")}, attribute=f"country{CROSS}age")
+    found = _judge(_asked(one | both), crossed_with="age")
+    assert found.judgement.verdict is Verdict.UNKNOWN
+    assert "50.0% of the predictions have no country or no age" in found.reason
+
+
+def test_a_share_of_few_people_without_the_attribute_is_not_shown() -> None:
+    cells = {cell: row / 100 for cell, row in _predicted({"no": 0.4, "de": 0.4}, per_block=100).items()}
+    found = _judge(_with_totals(cells, without=0.04))
+    assert "some of the predictions have no country" in found.reason
+    assert document.document([found], WINDOW, [])["findings"][0]["without_group"] is None
+
+
+def test_two_rates_of_0_have_no_ratio_and_no_number_of_events_that_would_decide() -> None:
+    labelled: Cells = {}
+    for name in ("no", "de"):
+        labelled |= {("country", name, "fine", "fraud"): np.full(BLOCKS, 20.0)}
+        labelled |= {("country", name, "fraud", "fine"): np.full(BLOCKS, 20.0)}
+    asked = _asked(_predicted({"no": 0.4, "de": 0.4}), labelled, _settled(labelled))
+    found = _judge(asked, measure="equal_opportunity", difference=None, ratio="80%")
+    assert found.judgement.verdict is Verdict.UNKNOWN
+    assert found.judgement.rows_needed is None
+    assert found.reason == "de and no both have a rate of 0, of which a ratio says nothing: promise a difference"
+    assert view._worst(found, found.judgement.worst, ()) == ("no and de both have 0", "-")
+    assert _judge(asked, measure="equal_opportunity").judgement.verdict is Verdict.FAIR, "a difference is known"

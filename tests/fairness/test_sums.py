@@ -24,6 +24,8 @@ from tests.fairness import published
 from tests.fairness.published import NOW, VERSION
 from tests.fairness.published import model as _model
 
+ANSWERS = "ml_requests_total"
+COUNTED_ONCE = (metrics.SETTLED_GROUP_SCORED.name, metrics.GROUP_RANKED.name)
 GROUPS = ("a", "b", "c")
 BLOCKS = 100
 
@@ -195,7 +197,18 @@ def _judged(model: Model, found: Iterator[tuple[Cell, str, np.ndarray]], labelle
     for cell, name, row in found:
         by_metric.setdefault(name, {}).setdefault(VERSION, {})[cell] = row * (1 if name in unlabelled else labelled)
     predicted = {VERSION: {("g", group, "yes", ""): np.ones(BLOCKS) for group in ("a", "b")}}
-    asked = Asked(predicted=predicted, labelled={}, settled={}, folded=frozenset(), queries=(), sums=by_metric)
+    every = sum(
+        row for cells in (by_metric.get(name, {}) for name in COUNTED_ONCE) for row in cells.get(VERSION, {}).values()
+    )
+    asked = Asked(
+        predicted=predicted,
+        labelled={},
+        settled={},
+        folded=frozenset(),
+        queries=(),
+        sums=by_metric,
+        totals={name: {VERSION: {("", "", "", ""): every}} for name in ("ml_settled_predictions_total", ANSWERS)},
+    )
     return promises.judge([model], asked, Window(start=0.0, block=1000.0, size=BLOCKS))[0]
 
 
@@ -252,6 +265,7 @@ def _judge_errors(found: Iterator[tuple[Cell, str, np.ndarray]], lost: float = 0
         folded=frozenset(),
         queries=(),
         sums=by_metric,
+        totals={ANSWERS: {VERSION: {("", "", "", ""): sum(settled.values())}}},
     )
     model = _model("mean_absolute_error_parity", error_bound=100, **limit)
     return promises.judge([model], asked, Window(start=0.0, block=1000.0, size=BLOCKS))[0]

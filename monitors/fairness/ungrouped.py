@@ -1,0 +1,95 @@
+"""Predictions that no group of an attribute counts, since they came without it: how many, and whether they matter.
+
+A verdict is of the predictions that have a group. Nothing is assumed of the others: they may be treated as the rest is,
+or be the very group that is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from midwatch import metrics
+from midwatch.metrics import Metric
+from midwatch.spec.fairness import BY_ERROR, BY_RANK, BY_SCORE, CROSS, Fairness
+from monitors.fairness import small_cells
+from monitors.fairness.fetch import Asked, Cell, Version, total_of
+from monitors.fairness.projection import Floats
+
+SAID = 0.01
+"""Least share that a reason tells."""
+MATTERS = 0.02
+"""Least share of the predictions that a group has to be judged from (29 CFR 1607.15(A)(2)(a))."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ungrouped:
+    """How many of `total` predictions are in no group; `lacks` is what they may lack, `counter` what counts all.
+
+    The total is None where predictions with a group were counted, and nothing tells how many there were in all.
+    """
+
+    number: float
+    total: float | None
+    lacks: tuple[str, ...]
+    counter: str
+
+    @property
+    def share(self) -> float | None:
+        """Share of the predictions that are in no group; None where that is not known, or of too few to be shown."""
+        return self.number / self.total if self.total and not self._is_hidden else None
+
+    @property
+    def said(self) -> str:
+        """How many there are, in words; empty where there are hardly any."""
+        if self.total is None:
+            return f"{self.counter} is not in Prometheus, so nobody knows how many predictions {self._have}"
+        if self.number <= 0 or self.number < SAID * self.total:
+            return ""
+        many = "some" if self._is_hidden else f"{self.number / self.total:.1%}"
+        return f"{many} of the predictions {self._have}"
+
+    def doubt(self, min_events: int) -> str:
+        """Why they leave open whether all groups are alike; empty where they are too few to be a group that matters."""
+        if self.total is None:
+            return self.said
+        if self.number < max(min_events, MATTERS * self.total):
+            return ""
+        return f"within the limit among the others, but {self.said}: they may be a group that is apart"
+
+    @property
+    def _have(self) -> str:
+        return " or ".join(f"have no {name}" if not place else f"no {name}" for place, name in enumerate(self.lacks))
+
+    @property
+    def _is_hidden(self) -> bool:
+        return 0 < self.number < small_cells.LEAST
+
+
+def count(promise: Fairness, attribute: str, version: Version, asked: Asked, first: int) -> Ungrouped:
+    """The predictions of a version that have no group of an attribute as it is counted, from the block `first` on."""
+    every = total_of(promise)
+    grouped, needed = _grouped(promise, asked)
+    with_group = sum(row[first:].sum() for cell, row in grouped.get(version, {}).items() if cell[0] == attribute)
+    total = sum(row[first:].sum() for row in asked.totals.get(every.name, {}).get(version, {}).values())
+    return Ungrouped(
+        number=max(0.0, float(total - with_group)),
+        total=None if with_group and not total else float(total),
+        lacks=(*needed, *attribute.split(CROSS)),
+        counter=every.name,
+    )
+
+
+def _grouped(promise: Fairness, asked: Asked) -> tuple[Mapping[Version, Mapping[Cell, Floats]], tuple[str, ...]]:
+    """Counts by group that each prediction of the promise is in once, and what it needs for that beside the group."""
+
+    def sums(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
+        return asked.sums.get(metric.name, {})
+
+    if promise.measure in BY_RANK:
+        return sums(metrics.GROUP_RANKED), ("rank",)
+    if promise.measure in BY_ERROR:
+        return asked.predicted, ("number",)
+    if promise.measure in BY_SCORE:
+        return sums(metrics.SETTLED_GROUP_SCORED), ("score",)
+    return asked.predicted if promise.measure == "demographic_parity" else asked.settled, ()
