@@ -217,7 +217,20 @@ def _timed(stages: dict[str, tuple[float, float]], stage: str) -> Iterator[None]
 
 def _history(folder: Path, models: int) -> None:
     """A month of counters, one sample a block."""
-    backfill(folder, ["# TYPE ml_group_predictions counter\n", *_series(models)], longest="64h")
+    lines = ["# TYPE ml_group_predictions counter\n", *_series(models)]
+    lines += ["# TYPE ml_predictions counter\n", *_totals(models)]
+    backfill(folder, lines, longest="64h")
+
+
+def _totals(models: int) -> Iterator[str]:
+    """All predictions of each model: as many as its groups are expected to have."""
+    window = Window.until(END, _model("m0").fairness[0])
+    for number in range(models):
+        for predicted, rate in (("yes", 30), ("no", 70)):
+            for place in range(window.size + 1):
+                at = window.start + window.block * place
+                own = f'model="m{number}",version="v1",predicted="{predicted}",job="j"'
+                yield f"ml_predictions_total{{{own}}} {8 * rate * place} {at:.3f}\n"
 
 
 def _series(models: int) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.figure import Comparison
+from midwatch import metrics
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.model import Model
 from monitors.fairness import promises, verdict
@@ -81,8 +82,10 @@ def _ever_unfair(histories: Sequence[tuple[Floats, Floats]], *, is_kept: bool) -
     unfair: set[str] = set()
     for end in range(STEP, SIZE * OVERS + 1, STEP):
         window = Window(start=BLOCK * (end - SIZE), block=BLOCK, size=SIZE)
+        predicted = {(f"m{number}", "v1"): _cells(*one, end) for number, one in enumerate(histories)}
         asked = Asked(
-            predicted={(f"m{number}", "v1"): _cells(*one, end) for number, one in enumerate(histories)},
+            predicted=predicted,
+            totals={metrics.PREDICTIONS.name: predicted},
             labelled={},
             settled={},
             folded=frozenset(),

@@ -1454,6 +1454,11 @@ FAIRNESS_UNLABELLED = _gauge(
     "Share of settled predictions without a label, of the group that lacks most.",
     *FAIRNESS_PROMISE,
 )
+FAIRNESS_UNGROUPED = _gauge(
+    "ml_fairness_ungrouped_ratio",
+    "Share of predictions that are in no group, such as for want of the attribute; absent where it is not known.",
+    *FAIRNESS_PROMISE,
+)
 FAIRNESS_SINCE = _gauge(
     "ml_fairness_since_timestamp_seconds",
     "Since when a version's outcomes are counted by group: its first prediction, as far back as it was looked for.",

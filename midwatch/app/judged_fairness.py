@@ -36,6 +36,7 @@ ASKED: Mapping[str, tuple[Metric, tuple[str, ...]]] = {
     "ratio": (metrics.FAIRNESS_RATIO, ("bound",)),
     "rows": (metrics.FAIRNESS_ROWS_NEEDED, ()),
     "unlabelled": (metrics.FAIRNESS_UNLABELLED, ()),
+    "ungrouped": (metrics.FAIRNESS_UNGROUPED, ()),
     "smallest": (metrics.FAIRNESS_SMALLEST_GROUP, ()),
     "rates": (metrics.FAIRNESS_GROUP_RATE, ("group", "bound")),
 }
@@ -100,6 +101,7 @@ class Judged:
     ratio: Ends | None = None
     rows_needed: float | None = None
     unlabelled: float | None = None
+    ungrouped: float | None = None
     smallest: float | None = None
     groups: tuple[Interval, ...] = ()
 
@@ -204,6 +206,7 @@ def _judged(key: Key, verdict: float, values: Mapping[str, _Values], known: Name
         ratio=ends["ratio"],
         rows_needed=values["rows"].get((key, ())),
         unlabelled=values["unlabelled"].get((key, ())),
+        ungrouped=values["ungrouped"].get((key, ())),
         smallest=values["smallest"].get((key, ())),
         groups=tuple(sorted(groups, key=lambda one: (one.estimate, one.name))),
     )

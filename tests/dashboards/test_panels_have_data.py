@@ -142,6 +142,7 @@ LEFT_OUT = {
     "ml_drift_share",  # bars by the place of a bin and with its name: the console's model page draws them
     "ml_attribution_squares_total",  # kept for whoever asks for a spread of rows
     "ml_attribution_lasting_change",  # an alert says it
+    "ml_fairness_ungrouped_ratio",  # the console has it beside the verdict that waits for it
     "ml_fairness_worst_pair_info",  # names of groups: the console has them, and by name for whoever has the key
     "ml_group_predictions_total",  # `fairness judge` weighs them; a rate of one window is no evidence
     "ml_settled_group_predictions_total",

@@ -147,6 +147,7 @@ def test_groups_alike_are_not_known_to_be_where_most_predictions_have_none() -> 
     rounds = rounds_of(make_platform(PROMISE), client)
     rounds.evaluate()
     assert value(rounds, "ml_fairness_verdict") == 0
+    assert value(rounds, "ml_fairness_ungrouped_ratio") == pytest.approx(0.95)
 
 
 def test_the_number_of_questions_does_not_grow_with_promises(apart: Counted) -> None:

@@ -93,11 +93,11 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         past.approved_only("approved", group, _course(rng, rate, 600))
         past.predictions("lost", group, _course(rng, 0.4, 600))
         past.all_found("lost", group, _course(rng, 0.9, 600))
-        past.errors("prices lost", group, rng.exponential(10.0, size=(BLOCKS, 600)))
+        past.errors("halved", group, rng.exponential(10.0, size=(BLOCKS, 600)))
     past.every("ml_predictions_total", 1200 * np.arange(BLOCKS + 1), "lost", "none", predicted="fine")
     found = {"predicted": "fine", "result": "unlabelled"}
     past.every("ml_settled_predictions_total", 1200 * np.arange(BLOCKS + 1), "lost", "none", **found)
-    past.every("ml_requests_total", 1200 * np.arange(BLOCKS + 1), "prices lost", "none", outcome="ok")
+    past.every("ml_requests_total", 1200 * np.arange(BLOCKS + 1), "halved", "none", outcome="ok")
     for country, young, old in (("a", 420, 180), ("b", 240, 360)):  # who applies differs, and nobody is treated unlike
         by_age = {"young": _course(rng, 0.5, young), "old": _course(rng, 0.2, old)}
         past.predictions("mixed", country, by_age["young"] + by_age["old"])
@@ -207,7 +207,7 @@ def test_groups_that_are_alike_are_fair_and_the_exit_code_is_of_the_worst(promet
 def test_groups_that_are_alike_are_not_known_where_half_of_the_predictions_have_none(
     prometheus: str, tmp_path: Path, measure: str, more: dict[str, Any]
 ) -> None:
-    done, (found,) = _judge(prometheus, tmp_path, "prices lost" if more else "lost", measure=measure, **more)
+    done, (found,) = _judge(prometheus, tmp_path, "halved" if more else "lost", measure=measure, **more)
     assert (done.returncode, found["verdict"]) == (3, "unknown")
     lacks = "no number or no country" if more else "no country"
     assert f"50.0% of the predictions have {lacks}" in found["reason"]

@@ -281,6 +281,25 @@ def test_mean_errors_that_are_apart_alike_or_of_unknown_labels_get_three_verdict
     assert ratio.judgement.worst.above == "b", "the greater error is the higher rate"
 
 
+@pytest.mark.parametrize(
+    ("measure", "row", "lacks"),
+    [
+        ("exposure_parity", {"prediction": "x", "rank": 1}, "no rank or no g"),
+        ("calibration_within_groups", {"prediction": "yes", "score": 0.55, "label": "yes"}, "no score or no g"),
+        ("within_bound_parity", {"prediction": 10.0, "label": 11.0}, "no number or no g"),
+    ],
+)
+def test_what_is_in_no_group_is_told_of_places_scores_and_errors(measure: str, row: dict[str, Any], lacks: str) -> None:
+    more = {"error_bound": 20} if measure == "within_bound_parity" else {}
+    grouped = [row | {"groups": {"g": group}} for group in ("a", "b", "b")]
+    model = _model(measure, **more)
+    (all_grouped,) = promises.judge([model], published.asked(model, [grouped * 20] * 2), published.window(2))
+    (said,) = promises.judge([model], published.asked(model, [[*grouped, row] * 20] * 2), published.window(2))
+    assert (all_grouped.ungrouped.number, all_grouped.ungrouped.total) == (0, 120)
+    assert (said.ungrouped.number, said.ungrouped.total) == (40, 160)
+    assert said.reason.endswith(f"25.0% of the predictions have {lacks}")
+
+
 def test_means_of_values_between_0_and_1_are_called_unfair_in_at_most_alpha_of_the_runs() -> None:
     rng = np.random.default_rng(9)
     settings = Settings(limit=Limit(difference=0.05), alpha=0.05)

@@ -233,6 +233,7 @@ def _document(one: Rate) -> dict[str, Any]:
         "groups": [{"group": row.name, "rate": _finite((row.low, row.estimate, row.high))} for row in said.groups],
         "smallest_group_events": said.smallest,
         "unlabelled": said.unlabelled,
+        "ungrouped": said.ungrouped,
         "rows_needed": said.rows_needed,
         "hours": {
             "fair": watched.fair,
@@ -265,6 +266,7 @@ def html(report: FairnessReport) -> str:
         TEMPLATE,
         about=about,
         zone=str(month.zone),
+        header=HEADER,
         promises=rows(report),
         pictures=[
             {
@@ -298,12 +300,22 @@ def rows(report: FairnessReport) -> list[list[str]]:
             one.last.worst or "not known",
             numbers.number(one.last.smallest, "count"),
             "none" if one.last.groups and not one.last.unlabelled else numbers.number(one.last.unlabelled, "ratio"),
+            numbers.number(one.last.ungrouped, "ratio"),
         ]
         for one in report.rates
     ]
 
 
-HEADER = ["Promise", "Owner", "Limit", "In the month", "Worst pair (interval)", "Smallest group", "Without label"]
+HEADER = [
+    "Promise",
+    "Owner",
+    "Limit",
+    "In the month",
+    "Worst pair (interval)",
+    "Smallest group",
+    "Without label",
+    "In no group",
+]
 
 
 def _hours(one: Rate) -> list[str]:

@@ -56,6 +56,8 @@ def samples_of(finding: Finding) -> Iterator[Sample]:
         yield metrics.FAIRNESS_ROWS_NEEDED, labels, float(said.rows_needed)
     if finding.labelled:
         yield metrics.FAIRNESS_UNLABELLED, labels, 1 - min(finding.labelled.values())
+    if finding.ungrouped.share is not None:
+        yield metrics.FAIRNESS_UNGROUPED, labels, finding.ungrouped.share
 
 
 def labels_of(finding: Finding) -> dict[str, str]:

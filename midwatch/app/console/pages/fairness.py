@@ -144,8 +144,10 @@ def _waits(one: Judged) -> str:
         told.append(f"about {one.rows_needed:,.0f} more events, if the rates stay")
     if one.unlabelled:
         told.append(f"{numbers.number(one.unlabelled, 'ratio')} of a group have no label")
+    if one.ungrouped:
+        told.append(f"{numbers.number(one.ungrouped, 'ratio')} of the predictions are in no group")
     if one.verdict == 0 and not told:
-        told.append("groups with too few events, or rates that lie on the limit")
+        told.append("groups with too few events, or rates that lie on the limit, or it is not known who has no group")
     return "; ".join(told)
 
 
