@@ -170,7 +170,7 @@ class Driver:
 
     def workers(self) -> list[int]:
         """Spark's Python workers: processes of its daemon."""
-        return self.started(b"pyspark.daemon")
+        return self.started(b"pyspark.worker")
 
     def kill(self) -> None:
         """As a machine that loses power: the driver, Spark and its workers."""

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,10 +98,7 @@ def _outcome(killed: Drivers | Executors, servers: str, kills: int, count: int) 
     feeder = Feeder(sending, killed.place, count)
     killed.start()
     try:
-        made = []
-        for number in range(kills):
-            made.append(killed.kill(sending))
-            print(f"{number + 1} of {kills}: {made[-1]}", file=sys.stderr)
+        made = list(_kills(killed, sending, kills))
         last = killed.place.planned
         killed.driver.until(lambda: killed.place.committed > last)
         feeder.end()
@@ -112,6 +109,16 @@ def _outcome(killed: Drivers | Executors, servers: str, kills: int, count: int) 
     finally:
         feeder.end()
         killed.driver.kill()
+
+
+def _kills(killed: Drivers | Executors, sending: Sending, kills: int) -> Iterator[Kill]:
+    """So many kills; fewer once somebody interrupts them, and then what they came to is said all the same."""
+    try:
+        for number in range(kills):
+            yield (made := killed.kill(sending))
+            print(f"{number + 1} of {kills}: {made}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted: no more kills", file=sys.stderr)
 
 
 class Drivers:
