@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from midwatch.errors import MidwatchError
+from midwatch.spec.stream import EVENT_FIELDS
 
 ROWS = 1000
 """Events of one piece: a request of as many costs the exporter some 10 ms."""
@@ -30,7 +31,6 @@ PIECE = 2**20
 
 _TEXTS = ("id", "model", "version", "trace_id")
 _PREDICTION = (*_TEXTS, "ts", "duration_seconds", "outcome", "prediction", "score", "rank")
-_FIELDS = frozenset({*_PREDICTION, "event", "label", "label_ts"})
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _encode = msgspec.json.Encoder().encode
 
@@ -69,9 +69,9 @@ class EventFile(NamedTuple):
 
 def open_file(path: Path, reading: Reading) -> EventFile:
     """Begin to read a file, by its ending; FileError when it cannot be."""
-    unknown = {*reading.columns, *reading.values} - _FIELDS
+    unknown = {*reading.columns, *reading.values} - EVENT_FIELDS
     if unknown:
-        raise FileError(f"events have no field {min(unknown)!r}; they have {', '.join(sorted(_FIELDS))}")
+        raise FileError(f"events have no field {min(unknown)!r}; they have {', '.join(sorted(EVENT_FIELDS))}")
     kind = path.suffix.lower()
     if kind not in _KINDS:
         raise FileError(f"{path}: the name of a file of events ends in {', '.join(_KINDS)}")
@@ -197,7 +197,7 @@ def _columns(path: object, names: Iterable[str], reading: Reading) -> dict[str, 
     fields = {
         name: of
         for name, of in columns.items()
-        if of in _FIELDS or of.startswith(("features.", "groups.")) or of in ("features", "groups")
+        if of in EVENT_FIELDS or of.startswith(("features.", "groups.")) or of in ("features", "groups")
     }
     for name in ("id", "model", "ts"):
         if name not in fields.values() and name not in reading.values:

@@ -159,7 +159,7 @@ def _decided(entry: Entry, group: Mapping[str, Any], cases: list[Case]) -> tuple
 
 def _written(entry: Entry, proof: Proof) -> tuple[list[Case], float]:
     """Cases of a proof that is written beside the alert."""
-    evaluation = written.evaluation_seconds(proof, entry.rule["expr"])
+    evaluation = written.evaluation_seconds(proof, entry.rule)
     make = partial(Case, interval=proof.interval, evaluation=evaluation, alert=entry.name, severity=entry.severity)
     at = -(-proof.within // proof.interval) * proof.interval
     return [make(series=proof.fires, fires_at=[at]), make(series=proof.silent, silent_at=[at])], proof.within

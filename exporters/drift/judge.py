@@ -134,6 +134,18 @@ class Judge:
         for _, version, stream in kept:
             self._restore_stream(model, version, stream)
 
+    def replace(self, model: str, watched: Watched) -> bool:
+        """Judge a model by another reference from here on, if it is another; its open windows begin anew then."""
+        before = self._watched.get(model)
+        if before is None or before.identity == watched.identity:
+            return False
+        self._watched[model] = watched
+        for version in [one for one in self._streams_of[model] if self._judged_by[model, one] is before]:
+            del self._streams[model, version], self._judged_by[model, version]
+            self._streams_of[model].discard(version)
+        _log.warning("drift of model %s is judged by the reference that was put there; open windows begin anew", model)
+        return True
+
     # Failures ----------------------------------------------------------------------------------------------------
 
     def failed(self, what: str) -> None:

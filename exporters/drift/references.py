@@ -100,6 +100,38 @@ class Unwatched:
             _log.error("drift of model %s is not judged until its reference can be used: %s", name, said)
 
 
+class Replaced:
+    """Watched models whose file is another than when it was last looked at, as after a fit or a new ConfigMap."""
+
+    def __init__(self, platform: Platform, base: Path) -> None:
+        self._files = {
+            model.name: (model.drift, base / model.drift.reference) for model in platform.models if model.drift
+        }
+        self._seen = {name: _stamp(path) for name, (_, path) in self._files.items()}
+
+    def usable(self) -> dict[str, Watched]:
+        """What models with another file can be judged by; of one that cannot be used is said why, once."""
+        found, read = {}, References()  # what was read for the files of before is not kept
+        for name, (drift, path) in self._files.items():
+            stamp = _stamp(path)
+            if stamp == self._seen[name]:
+                continue
+            self._seen[name] = stamp
+            try:
+                found[name] = read.watched(drift, path)
+            except Exception as error:  # whatever is wrong with one model's file, the others have to be judged
+                _log.error("drift of model %s is judged by its reference of before: %s", name, error or repr(error))
+        return found
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file, however it is replaced; empty where it is not there."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
+
+
 def _digest(path: Path) -> str:
     """Of a file's contents; empty where it cannot be read, which whoever reads it then says."""
     with suppress(OSError), path.open("rb") as file:

@@ -25,7 +25,7 @@ import msgspec
 
 from exporters.drift import earlier, published, state
 from exporters.drift.judge import Judge
-from exporters.drift.references import OfVersions, Unwatched, Watched
+from exporters.drift.references import OfVersions, Replaced, Unwatched, Watched
 from exporters.events import journal, prepared, private_files
 from midwatch import files, telemetry
 from midwatch.errors import MidwatchError
@@ -50,7 +50,7 @@ KEEP_SHARE = 0.05
 """Part of the time that may be spent on writing when verdicts wait to be said."""
 
 LOOK_AGAIN = 30.0
-"""Seconds between two looks at references that cannot be used: reading a large one takes about a second."""
+"""Seconds between two looks at references that cannot be used, or are others: to read a large one takes a second."""
 
 KEEP_FRAMES = 256 * 2**20
 """Bytes of the journal after which the state is written anyway: reading as many again takes about five seconds."""
@@ -93,11 +93,18 @@ class Keeper:
 
 
 class Worker:
-    """One judge at work; `out` is who is told, and `unwatched` are models that it cannot judge yet."""
+    """One judge at work; `out` is told. `unwatched` are models that it cannot judge yet, `replaced` the others."""
 
-    def __init__(self, folder: Path, judge: Judge, out: BinaryIO, unwatched: Unwatched | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        judge: Judge,
+        out: BinaryIO,
+        unwatched: Unwatched | None = None,
+        replaced: Replaced | None = None,
+    ) -> None:
         self._state, self._judge, self._out = folder, judge, out
-        self._unwatched, self._looked_at = unwatched, time.monotonic()
+        self._unwatched, self._replaced, self._looked_at = unwatched, replaced, time.monotonic()
         self._keeper = Keeper(folder / "drift", judge)
         self._said_at = 0.0
         self._is_changed = self._has_verdicts = False
@@ -123,11 +130,13 @@ class Worker:
         return has_read or has_judged
 
     def _look_again(self) -> None:
-        """Watch models whose reference can be used by now."""
-        if not self._unwatched or time.monotonic() - self._looked_at < LOOK_AGAIN:
+        """Watch models whose reference can be used by now, and judge others by the one that they have by now."""
+        if time.monotonic() - self._looked_at < LOOK_AGAIN:
             return
-        for name, watched in self._unwatched.usable().items():
+        for name, watched in self._unwatched.usable().items() if self._unwatched else ():
             self._judge.watch(name, watched)
+        for name, watched in self._replaced.usable().items() if self._replaced else ():
+            self._is_changed |= self._judge.replace(name, watched)
         self._looked_at = time.monotonic()
 
     def _read(self, until: float) -> tuple[bool, bool]:
@@ -202,11 +211,11 @@ def started(folder: Path, platform_file: Path, out: BinaryIO) -> Worker:
     """A judge of an exporter's state folder, which goes on where the one before has stopped."""
     private_files.make_inner_folder(folder / "drift")
     platform, base = load.load_platform(platform_file), load.base_folder(platform_file)
-    unwatched = Unwatched(platform, base)
+    replaced, unwatched = Replaced(platform, base), Unwatched(platform, base)
     models = unwatched.usable()
     saved, of_version = restored(folder / "drift", models), OfVersions(platform, base)
     judge = Judge(platform, base, folder / "drift", models, saved, of_version)
-    return Worker(folder, judge, out, unwatched)
+    return Worker(folder, judge, out, unwatched, replaced)
 
 
 def _end_with_parent() -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import math
 import re
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
@@ -40,6 +42,9 @@ from midwatch.spec import model as spec
 
 ANSWER_SECONDS = 10.0
 """How long an answer of a broker is waited for."""
+
+SPARE_SECONDS = 1.0
+"""How much longer a call that should have ended by itself is waited for."""
 
 TRANSACTION_SECONDS = 20.0
 """After how long a broker gives up a transaction whose member is gone: so long a partition's offset is in doubt."""
@@ -362,11 +367,40 @@ class Group:
         ]
         try:
             self._producer.begin_transaction()
-            self._producer.send_offsets_to_transaction(parts, epoch, ANSWER_SECONDS)
+            self._send_offsets(self._producer, parts, epoch)
             self._producer.commit_transaction(ANSWER_SECONDS)
         except KafkaException as error:
             return self._failed(error.args[0])
+        except TimeoutError:
+            _log.warning("a commit was not answered: the group's coordinator is away")
+            self._producer = None  # the call may still be in it; the next one takes its transactions over
+            return Outcome.UNKNOWN
         return Outcome.TAKEN
+
+    @staticmethod
+    def _send_offsets(producer: Producer, parts: Sequence[TopicPartition], epoch: Any) -> None:
+        """Send offsets to a transaction; TimeoutError when nobody answers.
+
+        librdkafka does not look at the time that it is given here while the coordinator of the group is away
+        (librdkafka#5456, #5511), so the call is left to a thread of its own.
+        """
+        told: SimpleQueue[Exception | None] = SimpleQueue()
+
+        def send() -> None:
+            try:
+                producer.send_offsets_to_transaction(list(parts), epoch, ANSWER_SECONDS)
+            except Exception as error:  # whoever waits raises it
+                told.put(error)
+            else:
+                told.put(None)
+
+        threading.Thread(target=send, name="offsets", daemon=True).start()
+        try:
+            error = told.get(timeout=ANSWER_SECONDS + SPARE_SECONDS)
+        except Empty:
+            raise TimeoutError from None
+        if error is not None:
+            raise error
 
     def _failed(self, error: KafkaError) -> Outcome:
         if error.txn_requires_abort() and not error.fatal():

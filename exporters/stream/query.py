@@ -74,8 +74,10 @@ _NO_NULLS = "coalesce(headers, CAST(array() AS array<struct<key: string, value: 
 """A list that is there, though empty: after each row Arrow's writer passes over all lists of a batch since the last
 one that is not null, which took Java nearly half of its time."""
 
-_SENT = ("* EXCEPT (arrived, headers)", _NOT_AHEAD, _NO_NULLS)
-"""Columns of records as they are sent to Python."""
+
+def sent(records: Any) -> Any:
+    """Records as they are sent to Python."""
+    return records.selectExpr("* EXCEPT (arrived, headers)", _NOT_AHEAD, _NO_NULLS)
 
 
 def found(records: Any, counted: Counted) -> Any:
@@ -84,7 +86,7 @@ def found(records: Any, counted: Counted) -> Any:
         settings=counted.settings, models=counted.models, privacy=counted.privacy, buckets=counted.buckets
     )
     kept = KeptBuckets(counted.settings, counted.models, counted.buckets, counted.followers)
-    decoded = records.selectExpr(*_SENT).mapInArrow(decoding, PARCEL_SCHEMA)
+    decoded = sent(records).mapInArrow(decoding, PARCEL_SCHEMA)
     return decoded.groupBy("bucket").transformWithState(kept, FOUND_SCHEMA, "Append", "None")
 
 

@@ -45,7 +45,6 @@ in the first minutes a quarter of all processor time on Spark's planner, which r
 DRIVER: dict[str, str] = {
     "spark.driver.extraJavaOptions": " ".join(JAVA),
     "spark.driver.maxResultSize": "0",  # `stream.most` bounds a batch
-    "spark.python.daemon.module": "exporters.stream.worker_daemon",
 }
 """Settings of the driver, which may be others in the user's own Spark configuration."""
 

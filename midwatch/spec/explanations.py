@@ -26,7 +26,7 @@ class Explanations(Strict):
     window: Duration = WINDOW
     """Length of a window of which attributions are compared: one that holds a day's course whole, or much shorter."""
     windows: Annotated[int, Field(ge=20, le=1000)] = 40
-    """Earlier windows that the last one is compared with."""
+    """Earlier windows that the last one is compared with; 20 of them at least have to be in Prometheus."""
     twins: list[Twins] = []
     """Features that stand for each other, such as one amount in two currencies: that one takes over from the other is
     told, and is no change. Those whose attributions rise and fall together are found without it."""

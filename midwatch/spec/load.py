@@ -234,7 +234,7 @@ def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:
         return document.problem(place, "missing", f"add {place[-1]}")
     if kind.startswith("union_tag"):
         return _plain_tag(document, place, context)
-    if value is None or kind in ("too_short", "string_too_short"):
+    if value is None or kind == "too_short" or (kind == "string_too_short" and not value):
         return document.problem(place, "no value" if value is None else "empty", _to_write(kind, context))
     if kind in ("enum", "literal_error"):
         wanted = str(context["expected"]).replace("'", "")
@@ -251,6 +251,8 @@ def _message(error: ErrorDetails) -> str:
         return str(context["error"])
     if kind == "string_pattern_mismatch":
         return f"{value} is not {_PATTERNS.get(context['pattern'], 'of the form ' + context['pattern'])}"
+    if kind == "string_too_short":
+        return f"{value} has fewer than {context['min_length']} characters; write more"
     if kind in _WANTED:
         return f"{value} is not {_WANTED[kind]}"
     if kind in _LIMITS:

@@ -5,11 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from midwatch.spec.base import HostPort, Strict, Topic
 from midwatch.spec.scraped import Scraped
 from midwatch.spec.values import Duration
+
+EVENT_FIELDS = frozenset(
+    {
+        *("event", "id", "model", "version", "ts", "duration_seconds", "outcome", "prediction", "score", "rank"),
+        *("trace_id", "label", "label_ts"),
+    }
+)
+"""Fields of an event that a column of a table may have under another name, or a value for all of its rows."""
+
+
+def _known_fields(fields: dict[str, str]) -> dict[str, str]:
+    if unknown := min(set(fields) - EVENT_FIELDS, default=None):
+        raise ValueError(f"has {unknown}, which is no field of an event; they are {', '.join(sorted(EVENT_FIELDS))}")
+    return fields
+
+
+def _of_all_rows(values: dict[str, str]) -> dict[str, str]:
+    if "id" in values:
+        raise ValueError("has an id for all rows, which would be one event sent again and again; it has to be a column")
+    return values
+
+
+Columns = Annotated[dict[str, str], AfterValidator(_known_fields)]
+Values = Annotated[Columns, AfterValidator(_of_all_rows)]
 
 
 class KafkaTopics(Strict):
@@ -38,9 +62,9 @@ class EventFolder(Strict):
     """How long nobody has written to a file before it is read."""
     files: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Most files of a batch."""
-    columns: dict[str, str] = {}
+    columns: Columns = {}
     """Columns by the field of an event, where they have other names."""
-    values: dict[str, str] = {}
+    values: Values = {}
     """Values of fields that no column has."""
     utc: bool = False
     """Times without a zone are UTC."""
@@ -53,9 +77,9 @@ class EventTable(Strict):
     """The table's folder, or its address; from the folder of this file where relative."""
     files: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Most files of a batch."""
-    columns: dict[str, str] = {}
+    columns: Columns = {}
     """Columns by the field of an event, where they have other names."""
-    values: dict[str, str] = {}
+    values: Values = {}
     """Values of fields that no column has."""
     utc: bool = False
     """Times without a zone are UTC."""

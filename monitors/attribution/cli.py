@@ -42,6 +42,8 @@ def compare(
     """Compare attributions: exit 0 as before, 1 changed, 2 bad input, 3 too little to tell.
 
     Choose a window in which a day's course does not show, or in which it shows each time, such as 24h.
+
+    Prometheus has to keep 20 windows beside the last one.
     """
     import json
     from dataclasses import asdict

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ Lives = dict[Labels, tuple[float, float]]
 """When the pod with these labels was seen first and last, in seconds since the epoch."""
 POD = ("job", "instance", "pod", "pod_name")
 """Labels that tell which process a series is of, whatever it counts."""
+PODS = frozenset({"pod", "pod_name"})
+"""Labels with the name of a pod, which it keeps at another address."""
+ADDRESS = frozenset({"instance"})
+"""The label with the address that a target was scraped at."""
 WHOLE = 1e-6
 """How far from a whole number a count may be."""
 
@@ -96,6 +101,7 @@ def count(
     """
     arm = Increments(axis=axis)
     targets: dict[Labels, list[Line]] = {}
+    lines = joined(lines)
     for line in lines:
         own = _labels(line.labels, without=split)
         targets.setdefault(own, []).append(line)
@@ -103,6 +109,29 @@ def count(
         _count_target(arm, members, before, was_scraping, whole=whole)
     arm.lives = lives(lines)
     return arm
+
+
+def joined(lines: Sequence[Line]) -> Sequence[Line]:
+    """Series of one pod that was scraped at one address after another as one, by the labels that it had first.
+
+    A pod of a StatefulSet that is moved has another address and goes on counting from where it stood: at its new
+    address it was not born. Those that were scraped at the same times are several.
+    """
+    by_pod: dict[Labels, list[Line]] = {}
+    for line in lines:
+        has_name = not PODS.isdisjoint(line.labels)
+        by_pod.setdefault(_labels(line.labels, without=ADDRESS if has_name else ()), []).append(line)
+    return [line for own in by_pod.values() for line in (own if len(own) == 1 else _one_after_another(own))]
+
+
+def _one_after_another(lines: Sequence[Line]) -> list[Line]:
+    """Series as one where none begins before another has ended."""
+    seen = sorted((line for line in lines if len(line.points)), key=lambda line: float(line.points[0][0]))
+    at_once = any(one.points[-1][0] >= other.points[0][0] for one, other in pairwise(seen))
+    if len(seen) < len(lines) or at_once:  # native histograms have no points
+        return list(lines)
+    points: Any = np.concatenate([np.array(line.points, dtype=float).reshape(-1, 2) for line in seen])
+    return [Line(labels=seen[0].labels, points=points)]
 
 
 def lives(lines: Iterable[Line]) -> Lives:

@@ -28,7 +28,8 @@ def show(counts: Counts, said: Judgement) -> None:
     for one in said.findings:
         table.add_row(*_row(one, said))
     tables.show(table, console=console)
-    console.print(f"{counts.canary} against {counts.baseline}, {moment(counts.start)} to {moment(counts.end)}")
+    when = f", {moment(counts.start)} to {moment(counts.end)}" if counts.end else ""  # samples have no times
+    console.print(f"{counts.canary} against {counts.baseline}{when}")
     console.print(said.word(said.verdict), style="bold" if said.two_sided else _STYLES[said.verdict])
     console.print(said.reason, highlight=False, soft_wrap=True)
     for note in counts.notes:

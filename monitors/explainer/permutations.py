@@ -158,8 +158,8 @@ def estimated(seen: Draws, background: Background) -> tuple[Floats, Floats]:
     rows that it has drawn. That the draws' mean answer is off the base adds to it, as to a regression's value there
     (Draper, Smith, "Applied Regression Analysis", 3.1). Rows of a kind that n draws have not met may be 1 / n of those
     that were not drawn, and add as much as the answers vary by: nothing that was seen tells of it, so it is in every
-    error. Where the draws lack the rows that the answers vary by, such as
-    a few of a rare class, nobody knows whose the distance to the base is: it is an error of every feature.
+    error. Where the draws lack the rows that the answers vary by, such as a few of a rare class, nobody knows whose the
+    distance to the base is: it is an error of every feature.
     """
     rows = len(background.rows)
     draws, means = seen.count, seen.contributions.mean(axis=1)

@@ -473,7 +473,7 @@ def _shown(case: _Case, judgement: Judgement) -> str:
     if not shown or worst is None or (worst.above, worst.below) in shown:
         return _reason(judgement, case.promise)
     (above, below), missing = shown[0], _missing_labels(case, judgement)
-    return f"{below} is beyond the limit against {above}, whatever the missing labels are; {missing}"
+    return f"{below} is beyond the limit against {above}, and apart whatever the missing labels are; {missing}"
 
 
 def _reason(judgement: Judgement, promise: Fairness) -> str:

@@ -226,7 +226,7 @@ LONG = {"within": "7d", "interval": "5m"}
     [
         ("1x2100", 1200.0, True),
         ("1x40 0x2 1x1970", 300.0, False),
-        ("0x7 1x2100", 900.0, True),
+        ("0x8 1x2100", 1200.0, True),
     ],
     ids=["held all the time", "interrupted for a moment", "begun between two evaluations"],
 )
@@ -235,25 +235,32 @@ def test_a_written_proof_of_a_week_is_evaluated_as_seldom_as_misses_nothing(
 ) -> None:
     need_program("promtool")
     proof = LONG | {"fires": {"a": fires}, "silent": {"a": "0x2100"}}
-    wait = {"for": "165h"} if fires.startswith("1") else {"for": "167h20m"}
+    wait = {"for": "165h"} if fires.startswith("1") else {"for": "167h15m"}
     file = platform_file(tmp_path, make_document(), {"expr": "a > 0", "proof": proof, **wait})
     platform = load.load_platform(file)
     (entry,) = prove.chosen(platform, ["Mine"])
-    assert written.evaluation_seconds(entry.alert.proof, "a > 0") == evaluation
+    assert written.evaluation_seconds(entry.alert.proof, entry.rule) == evaluation
     (mine,) = prove.prove(platform, ["Mine"])
     assert (mine.outcome is prove.Outcome.PROVEN) == is_proven
 
 
 def test_a_range_of_the_expression_is_looked_at_twice() -> None:
     proof = Proof(fires={"a": "0x40000"}, silent={"a": "1x40000"}, within=7 * 86400.0)
-    assert written.evaluation_seconds(proof, "a > 0") == 1200.0
-    assert written.evaluation_seconds(proof, "changes(a[2m]) > 0") == 60.0
+    assert written.evaluation_seconds(proof, {"expr": "a > 0"}) == 1200.0
+    assert written.evaluation_seconds(proof, {"expr": "changes(a[2m]) > 0"}) == 60.0
+
+
+def test_the_first_stretch_is_seen_at_its_begin_unless_an_alert_keeps_firing_after_it() -> None:
+    proof = Proof(fires={"a": "0x2 1x5800"}, silent={"a": "0x5800"}, within=86400.0 + 120)
+    rule = {"expr": "a > 0", "for": "1d"}
+    assert written.evaluation_seconds(proof, rule) == 60.0
+    assert written.evaluation_seconds(proof, rule | {"keep_firing_for": "5m"}) == 15.0
 
 
 def test_a_stated_time_that_few_numbers_divide_is_looked_at_as_seldom_as_another() -> None:
     # 50,023 samples are a prime number of them: none but a sample's own step divides it evenly.
     proof = Proof(fires={"a": "1x50100"}, silent={"a": "0x50100"}, within=50_023 * 15.0)
-    assert 750.0 < written.evaluation_seconds(proof, "a > 0") <= 50_023 * 15 / 500
+    assert 750.0 < written.evaluation_seconds(proof, {"expr": "a > 0"}) <= 50_023 * 15 / 500
 
 
 # What a real Prometheus does -----------------------------------------------------------------------------------------

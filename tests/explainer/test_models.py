@@ -386,8 +386,25 @@ def test_a_model_behind_the_second_protocol_is_asked_with_tensors(predictor: Any
     found = made.explain(np.array([1.0, 2.0, 3.0]), TIMES)
     assert (found.prediction, made.output_name) == (pytest.approx(6), "1")
     predictor.answer = lambda document: (200, {"outputs": [{"name": "predict", "datatype": "INT64"}]})
-    with pytest.raises(ModelError, match=r"/infer: answers with INT64, and with no floats; .*predict_proba"):
+    said = r"/infer: answers with INT64, and with no floats, nor when asked for predict_proba \(http.*INT64"
+    with pytest.raises(ModelError, match=said):
         explained_by(f"v2:{predictor.url}/v2/models/credit/infer", background_file)
+
+
+def test_a_classifier_of_mlserver_is_asked_for_its_probabilities(predictor: Any, background_file: Path) -> None:
+    def answer(document: Any) -> Any:
+        (tensor,) = document["inputs"]
+        count = len(tensor["data"])
+        if document.get("outputs") != [{"name": "predict_proba"}]:
+            return 200, {"outputs": [{"name": "predict", "datatype": "INT64", "shape": [count], "data": [1] * count}]}
+        share = 1 / (1 + np.exp(-np.array(tensor["data"])[:, 0]))
+        both = np.stack([1 - share, share], axis=1).tolist()
+        return 200, {"outputs": [{"name": "p", "datatype": "FP64", "shape": [count, 2], "data": both}]}
+
+    predictor.answer = answer
+    made = explained_by(f"v2:{predictor.url}/v2/models/credit/infer", background_file)
+    assert made.explain(np.zeros(3), TIMES).prediction == pytest.approx(0.5)
+    assert sum("outputs" not in document for _, _, document in predictor.requests) == 1
 
 
 @pytest.mark.parametrize(

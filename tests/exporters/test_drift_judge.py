@@ -131,6 +131,32 @@ def test_a_version_with_a_reference_of_its_own_is_judged_by_that_also_after_a_re
     assert value(judge, "ml_drift_window_samples", version="v2") == 200
 
 
+def test_a_reference_that_was_replaced_is_taken_up_and_open_windows_begin_anew(
+    platform_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker, "LOOK_AGAIN", 0.0)
+    reference = platform_file.parent / "r.npz"
+    judging = worker.started(platform_file.parent, platform_file, io.BytesIO())
+    judge = judging._judge
+    judge.take(predictions(START, 100, shift=3))
+    kept = reference.read_bytes()
+    reference.write_text("no reference")
+    judging._look_again()
+    assert "fraud is judged by its reference of before" in caplog.text
+    reference.write_bytes(kept)  # another file, and the same reference
+    judging._look_again()
+    assert "begin anew" not in caplog.text
+    reference_file.save(normal(seed=2, mean=3.0), reference)
+    judging._look_again()
+    judging._look_again()
+    assert caplog.text.count("begin anew") == 1
+    judge.take(predictions(START, 200, shift=3))
+    assert judge.close(START + 11.5)
+    assert value(judge, "ml_drift_window_samples") == 200
+    assert value(judge, "ml_drift_detected") == 0
+    assert not judge.is_failing
+
+
 def test_a_versions_reference_that_cannot_be_used_is_a_failure_and_the_models_is_taken(platform_file: Path) -> None:
     document = yaml.safe_load(platform_file.read_text())
     document["models"][0]["drift"]["version_references"] = "own-{version}.npz"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from exporters.events import kserve
 from exporters.events.inference_log import RequestHalf, ResponseHalf
@@ -96,6 +97,36 @@ def test_a_member_that_gets_no_connection_says_why(monkeypatch: pytest.MonkeyPat
     group = client.Group(model.Kafka.model_validate(KAFKA | {"brokers": [place]}), "a")
     with pytest.raises(KafkaUnavailableError, match="Connection refused"):
         group.connect()
+    group.close()
+
+
+def test_a_commit_whose_coordinator_is_away_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """librdkafka's call does not end before the coordinator is back (librdkafka#5456)."""
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.02)
+    monkeypatch.setattr(client, "SPARE_SECONDS", 0.01)
+    is_back = threading.Event()
+    group = client.Group(model.Kafka.model_validate(KAFKA), "a")
+    group._producer = SimpleNamespace(  # type: ignore[assignment]
+        begin_transaction=lambda: None, send_offsets_to_transaction=lambda *_: is_back.wait(60)
+    )
+    claim = claims.Claim(owner="a", number=1)
+    assert group.commit({("events", 0): (1, claim)}, None) is client.Outcome.UNKNOWN
+    assert group.commit({("events", 0): (1, claim)}, None) is client.Outcome.UNKNOWN  # until it is connected again
+    is_back.set()
+    group.close()
+
+
+@pytest.mark.parametrize("code", [KafkaError._TIMED_OUT, KafkaError.ILLEGAL_GENERATION])
+def test_an_error_of_the_coordinator_is_the_commits(code: int) -> None:
+    group = client.Group(model.Kafka.model_validate(KAFKA), "a")
+
+    def refuse(*_: object) -> None:
+        raise KafkaException(KafkaError(code, txn_requires_abort=True))
+
+    group._producer = SimpleNamespace(  # type: ignore[assignment]
+        begin_transaction=lambda: None, send_offsets_to_transaction=refuse, abort_transaction=lambda _: None
+    )
+    assert group.commit({("events", 0): (1, claims.Claim(owner="a", number=1))}, None) is client.Outcome.REFUSED
     group.close()
 
 

@@ -108,6 +108,24 @@ def _judge(
     return done, [one for window in json.loads(done.stdout)["windows"] for one in window["findings"]]
 
 
+def test_a_pod_that_moved_to_another_address_goes_on_counting_and_its_past_is_not_counted_again() -> None:
+    pod = {"job": "j", "pod": "exporter-0", "model": "m", "version": "v1", "attribute": "country", "group": "a"}
+    window = Window(start=START, block=BLOCK, size=BLOCKS)
+    points = [(START + place * BLOCK, 1_000_000.0 + 10 * place) for place in range(BLOCKS + 1)]
+    moved = [
+        Line(labels={**pod, "predicted": "fine", "instance": "10.0.0.1:1"}, points=points[:40]),
+        Line(labels={**pod, "predicted": "fine", "instance": "10.0.0.7:1"}, points=points[41:]),
+    ]
+    other = [Line(labels=line.labels | {"pod": "exporter-1"}, points=points) for line in moved]
+    (cells,) = counted(moved, window).values()
+    assert sum(row.sum() for row in cells.values()) == 10 * BLOCKS
+    (cells,) = counted([*moved, *other], window).values()
+    assert sum(row.sum() for row in cells.values()) == 3 * 10 * BLOCKS, "at the same times they are several"
+    begun_anew = [moved[0], Line(labels=moved[1].labels, points=[(at, value - 1_000_000) for at, value in points[41:]])]
+    (cells,) = counted(begun_anew, window).values()
+    assert sum(row.sum() for row in cells.values()) == 10 * 39 + 10 * BLOCKS, "a counter that falls was reset"
+
+
 def test_what_a_version_predicts_at_once_is_counted_where_its_exporter_was_there_before() -> None:
     old = {"job": "j", "instance": "a:1", "model": "m", "version": "v1"}
     window = Window(start=START, block=BLOCK, size=BLOCKS)
@@ -212,6 +230,7 @@ def test_groups_that_are_hashed_are_named_for_whoever_has_the_key(prometheus: st
         ({"attribute": "country", "measure": "accuracy_parity"}, "exactly one of difference and ratio"),
         ({"attribute": "country", "measure": "accuracy_parity", "difference": "100%"}, "is no limit"),
         ({"attribute": "country", "measure": "accuracy_parity", "ratio": "0%"}, "is no limit"),
+        ({"attribute": "country", "group_thresholds_because": "ok"}, "'ok' has fewer than 10 characters; write more"),
         (
             {"attribute": "country", "measure": "accuracy_parity", "ratio": "80%", "over": "1d", "block": "1d"},
             "half of",

@@ -183,7 +183,7 @@ def test_missing_labels_of_the_pair_that_is_apart_count_and_not_those_of_another
     more = labelled | _labelled("it", 0.25)
     known = _judge(_asked(_predicted(rates), more, settled | _settled(_labelled("it", 0.25))), **given)
     assert known.judgement.verdict is Verdict.UNFAIR
-    assert known.reason.startswith("it is beyond the limit against fr, whatever the missing labels are")
+    assert known.reason.startswith("it is beyond the limit against fr, and apart whatever the missing labels are")
 
 
 def test_a_late_gap_that_missing_labels_could_explain_is_no_alarm() -> None:

@@ -37,7 +37,7 @@ def events(one: random.Random, odd: float) -> Iterator[tuple[float, dict[str, An
             "prediction": one.choice(answers.get(model, ["yes", "no"])),
             "groups": {"country": one.choice(["de", "fr", True, 1]), "customer": one.choice(["Ann", "Bob"])},
         }
-        if one.random() < 0.9:
+        if one.random() < 0.3:
             event["score"] = one.random()
         if one.random() < 0.1:
             event["trace_id"] = f"{number:032x}"

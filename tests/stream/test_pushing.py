@@ -97,3 +97,18 @@ def test_a_stream_needs_delta_and_waits_for_files_only_where_it_reads_them() -> 
     tables = Stream.model_validate({"tables": [{"path": "a"}]})
     assert "spark.sql.extensions" in inputs.settings(tables)
     assert inputs.settle(tables) == 0.0
+
+
+@pytest.mark.parametrize("source", ["folders", "tables"])
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"columns": {"idd": "x"}}, "has idd, which is no field of an event"),
+        ({"values": {"region": "x"}}, "has region, which is no field of an event"),
+        ({"values": {"id": "x"}}, "has an id for all rows"),
+    ],
+    ids=["column", "value", "id"],
+)
+def test_columns_of_no_field_are_refused_before_anything_runs(source: str, keys: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Stream.model_validate({source: [{"path": "events", **keys}]})

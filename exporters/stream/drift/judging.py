@@ -21,7 +21,7 @@ import numpy as np
 
 from exporters.drift import published, state
 from exporters.drift.judge import Judge
-from exporters.drift.references import OfVersions, Unwatched
+from exporters.drift.references import OfVersions, Replaced, Unwatched
 from exporters.drift.rows import Schema
 from exporters.stream.drift import collected, counting, kept, row_bytes
 from exporters.stream.drift.collected import Seen, Version
@@ -33,7 +33,7 @@ from midwatch.exposition import Sample
 from midwatch.spec import model as spec
 
 LOOK_AGAIN = 30.0
-"""Seconds between two looks at references that cannot be used: reading a large one takes about a second."""
+"""Seconds between two looks at references that cannot be used, or are others: to read a large one takes a second."""
 
 _decode_part = msgspec.json.Decoder(published.Part).decode
 _log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class Judging:
         except kept.DamagedError:
             _log.exception("open drift windows begin anew")
             saved = state.Saved()
+        self._replaced = Replaced(self._platform, self._base)
         self._unwatched, self._looked_at = Unwatched(self._platform, self._base), time.monotonic()
         models, of_version = self._unwatched.usable(), OfVersions(self._platform, self._base)
         self._judge = Judge(self._platform, self._base, self._folder, models, saved, of_version)
@@ -163,11 +164,13 @@ class Judging:
         self._say()
 
     def _look_again(self) -> None:
-        """Watch models whose reference can be used by now."""
-        if not self._unwatched or time.monotonic() - self._looked_at < LOOK_AGAIN:
+        """Watch models whose reference can be used by now, and judge others by the one that they have by now."""
+        if time.monotonic() - self._looked_at < LOOK_AGAIN:
             return
         for name, watched in self._unwatched.usable().items():
             self._judge.watch(name, watched)
+        for name, watched in self._replaced.usable().items():
+            self._judge.replace(name, watched)
         self._looked_at = time.monotonic()
 
     # What is published -------------------------------------------------------------------------------------------

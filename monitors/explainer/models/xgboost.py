@@ -26,7 +26,7 @@ _EVERY = (0, 0)
 
 EARLY = (
     "%s: explained are the first %d of its %d rounds, those up to best_iteration, by which XGBoost's estimators and "
-    "MLServer answer; for a server that answers by all (Booster.predict), save it after set_attr(best_iteration=None)"
+    "MLServer answer; for a server that answers by all (KServe's: Booster.predict), set_attr(best_iteration=None) first"
 )
 
 _log = logging.getLogger(__name__)
