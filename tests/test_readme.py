@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +13,7 @@ import pytest
 import yaml
 
 from midwatch.spec import model
-from tests.conftest import need_program
+from tests.conftest import midwatch_here, need_program
 from tests.exporters.test_service import exporter
 
 ROOT = Path(__file__).parents[1]
@@ -29,16 +26,17 @@ def blocks(language: str, guides: Iterable[Path] = GUIDES) -> list[str]:
     return [text for written, text in found if written == language]
 
 
-def test_the_commands_of_the_readme_write_checked_files(tmp_path: Path) -> None:
+def test_the_commands_of_the_readme_write_checked_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_program("promtool")
     need_program("amtool")
     (block,) = (block for block in blocks("sh", GUIDES[:1]) if "midwatch init" in block)
     *commands, serve = block.splitlines()
     assert serve.startswith("midwatch exporter serve")
+    monkeypatch.chdir(tmp_path)
     for command in commands:
-        words = [sys.executable, "-P", "-m", *command.split()]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, command + done.stderr
+        program, *words = command.split()
+        done = midwatch_here(*words)
+        assert (program, done.returncode) == ("midwatch", 0), command + done.stderr
     assert (tmp_path / "build" / "alertmanager" / "alertmanager.yml").is_file()
 
 
@@ -67,17 +65,12 @@ def test_the_links_of_a_guide_lead_somewhere(guide: Path) -> None:
         assert target.startswith("http") or (guide.parent / target).exists(), target
 
 
-def test_the_canary_of_the_guide_is_judged_as_it_shows(tmp_path: Path) -> None:
+def test_the_canary_of_the_guide_is_judged_as_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = (block for block in blocks("sh") if "canary judge" in block)
     (shown,) = (block for block in blocks("") if block.startswith("criterion         verdict"))
     words = block.strip().replace("verdict.html", str(tmp_path / "verdict.html")).split()
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "midwatch", *words[1:]],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "118"},
-        check=False,
-    )
+    monkeypatch.setenv("COLUMNS", "118")
+    done = midwatch_here(*words[1:])
     assert done.returncode == 1
     assert shown in done.stdout
     assert (tmp_path / "verdict.html").is_file()

@@ -144,10 +144,9 @@ class Drivers:
             for pid in [driver.process.pid] if what == "driver alone" else driver.java():
                 os.kill(pid, signal.SIGKILL)
         kill = _noted(what, moment, self.place, sending)
-        if what == "Java alone":
-            code = driver.process.wait(WAIT_SECONDS)
-            if code <= 0:
-                raise RuntimeError(f"a driver that has lost its Java ended with {code}: {driver.log[-3000:]}")
+        code = driver.process.wait(WAIT_SECONDS)
+        if what == "Java alone" and code <= 0:
+            raise RuntimeError(f"a driver that has lost its Java ended with {code}: {driver.log[-3000:]}")
         self.start()  # what is left of one that was killed alone may still be running beside it
         self.driver.until(lambda: not driver.started())
         return kill

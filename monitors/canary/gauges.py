@@ -93,6 +93,8 @@ def _finding(
             reason += f"; {samples.doubts[0].text}"
         elif _is_between(criterion, classified):
             reason += "; there is a shift for the worse, and its size is not known well enough to fail it or pass it"
+        elif wide := _too_wide(criterion, classified, samples):
+            reason += f"; {wide}"
         else:
             verdict = _by_score(score, settings, classified)
             reason += f"; score {score.total:.3g}{': ' + score.reason if score.reason else ''}"
@@ -108,6 +110,24 @@ def _is_between(criterion: spec.Gauge, classified: Classified) -> bool:
     rises = criterion.direction in ("increase", "either") and 0 < shift.low <= limit
     falls = criterion.direction in ("decrease", "either") and -limit <= shift.high < 0
     return rises or falls
+
+
+def _too_wide(criterion: spec.Gauge, classified: Classified, samples: Samples) -> str:
+    """Why no shift that was found is no sign of none; empty when a shift that matters is excluded.
+
+    Kayenta passes whatever is not shown. A shift for the worse that is beyond all that the baseline varies by itself,
+    and beyond `tolerance` of its mean, is one that somebody would mind: not excluded, it leaves the gauge undecided.
+    """
+    if classified.label is not mannwhitney.Label.PASS or classified.shift is None:
+        return ""
+    values = [value for value in samples.baseline if not math.isnan(value)]
+    varies = max(values) - min(values)
+    minded = max(varies, criterion.tolerance * abs(math.fsum(values) / len(values)))
+    worst = {"increase": classified.shift.high, "decrease": -classified.shift.low}
+    possible = max(shift for name, shift in worst.items() if criterion.direction in (name, "either"))
+    if possible <= minded:
+        return ""
+    return f"a shift by {possible:.6g} for the worse is not excluded, and the baseline varies by {varies:.6g} by itself"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +19,7 @@ from midwatch.errors import InvalidInputError
 from midwatch.spec import load
 from midwatch.spec.slo import CalendarPeriod, Slo
 from tests.alerts.conftest import value
-from tests.conftest import need_program
+from tests.conftest import midwatch_here, need_program
 
 DAY = 86400.0
 
@@ -314,8 +312,7 @@ def test_an_expression_that_is_none_is_named_with_its_line_and_nothing_is_writte
     (tmp_path / "r.yaml").write_text(
         "owner: ml\nalerts:\n- {alert: A, severity: page, summary: s, expr: 'vector(up) > 1'}\n"
     )
-    command = [sys.executable, "-P", "-m", "midwatch", "render", "-f", str(file), "-o", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = midwatch_here("render", "-f", file, "-o", tmp_path / "out")
     assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
     assert "Traceback" not in done.stderr
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from midwatch.app.up.reaper import Reaper
 from midwatch.errors import Exit, MidwatchError
 
 TERM_SECONDS = 10.0
@@ -60,13 +61,14 @@ class Parts:
         self._logs, self._held = logs, held
         self.started: list[Part] = []
         self._lock = threading.Lock()
+        self._reaper = Reaper()
 
     def start(
         self, name: str, command: Sequence[str], *, folder: Path, port: int | None = None, may_end: bool = False
     ) -> Part:
         """Start a part in its own process group, its output in a log file; that of one that may end is piped to us."""
         path = self._logs / f"{name}.log"
-        process = _spawn(name, command, folder, path, piped=may_end)
+        process = self._spawn(name, command, folder, path, piped=may_end)
         part = Part(
             name=name, process=process, log=path, command=tuple(command), folder=folder, port=port, may_end=may_end
         )
@@ -94,8 +96,8 @@ class Parts:
                     continue
                 try:
                     if part.process.poll() is not None:
-                        _signal_group(part.process.pid, signal.SIGKILL)
-                        part.process = _spawn(part.name, part.command, part.folder, part.log, piped=part.may_end)
+                        self._end_group(part)
+                        part.process = self._spawn(part.name, part.command, part.folder, part.log, piped=part.may_end)
                         mended = True
                 finally:
                     released.unlink()
@@ -110,7 +112,7 @@ class Parts:
             _signal_group(part.process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 part.process.wait(TERM_SECONDS)
-        _signal_group(part.process.pid, signal.SIGKILL)
+        self._end_group(part)
         part.process.wait()
 
     def stop_all(self) -> None:
@@ -118,6 +120,18 @@ class Parts:
         with self._lock:
             while self.started:
                 self.stop(self.started.pop())
+        self._reaper.close()
+
+    def _end_group(self, part: Part) -> None:
+        _signal_group(part.process.pid, signal.SIGKILL)
+        self._reaper.release(part.process.pid)
+
+    def _spawn(
+        self, name: str, command: Sequence[str], folder: Path, path: Path, *, piped: bool
+    ) -> subprocess.Popen[bytes]:
+        process = _spawn(name, command, folder, path, piped=piped)
+        self._reaper.watch(process.pid)
+        return process
 
 
 def wait_until_ready(part: Part, path: str, parts: Parts, *, seconds: float = READY_SECONDS) -> None:
