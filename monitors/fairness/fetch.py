@@ -96,11 +96,15 @@ class Asked:
     sums: Mapping[str, Mapping[Version, Mapping[Cell, Floats]]] = field(default_factory=dict)
     totals: Mapping[str, Mapping[Version, Mapping[Cell, Floats]]] = field(default_factory=dict)
 
-    def seen(self, version: Version) -> list[Floats]:
-        """Counts by block of whatever tells that a version predicted."""
+    def grouped(self, version: Version) -> list[Floats]:
+        """Counts of a version's predictions by group, each over the blocks."""
         ranked = self.sums.get(metrics.GROUP_RANKED.name, {})
-        every = (self.predicted, ranked, *self.totals.values())
-        return [row for counts in every for row in counts.get(version, {}).values()]
+        return [row for counts in (self.predicted, ranked) for row in counts.get(version, {}).values()]
+
+    def seen(self, version: Version) -> list[Floats]:
+        """Counts of a version's predictions, by group or not, each over the blocks."""
+        every = (row for counts in self.totals.values() for row in counts.get(version, {}).values())
+        return [*self.grouped(version), *every]
 
     @property
     def versions(self) -> set[Version]:

@@ -172,8 +172,8 @@ def _serving(model: Model, asked: Asked, window: Window) -> list[Version]:
 
 
 def _since(version: Version, asked: Asked, window: Window) -> float:
-    """When counting began: with the first block that has a prediction, or earlier where that is known."""
-    counted = sum(asked.seen(version), np.zeros(window.size))
+    """When counting began: with the first block that has a group (or none has), or earlier where that is known."""
+    counted = sum(asked.grouped(version) or asked.seen(version), np.zeros(window.size))
     return min(window.start + window.block * int(np.argmax(counted > 0)), asked.since.get(version, math.inf))
 
 

@@ -6,8 +6,10 @@ or be the very group that is not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from midwatch import metrics
 from midwatch.metrics import Metric
@@ -67,17 +69,33 @@ class Ungrouped:
 
 
 def count(promise: Fairness, attribute: str, version: Version, asked: Asked, first: int) -> Ungrouped:
-    """The predictions of a version that have no group of an attribute as it is counted, from the block `first` on."""
+    """The predictions of a version that have no group of an attribute as it is counted, from the block `first` on.
+
+    Of a version whose predictions began to have the attribute later, what was before is not judged and not counted.
+    """
     every = total_of(promise)
-    grouped, needed = _grouped(promise, asked)
-    with_group = sum(row[first:].sum() for cell, row in grouped.get(version, {}).items() if cell[0] == attribute)
-    total = sum(row[first:].sum() for row in asked.totals.get(every.name, {}).get(version, {}).values())
+    counts, needed = _grouped(promise, asked)
+    grouped = _sum(row for cell, row in counts.get(version, {}).items() if cell[0] == attribute)[first:]
+    total = _sum(asked.totals.get(every.name, {}).get(version, {}).values())[first:]
+    told = _begun(grouped, total)
+    with_group, number = float(grouped[told:].sum()), float(total[told:].sum())
     return Ungrouped(
-        number=max(0.0, float(total - with_group)),
-        total=None if with_group and not total else float(total),
+        number=max(0.0, number - with_group),
+        total=None if grouped.any() and not total.any() else number,
         lacks=(*needed, *attribute.split(CROSS)),
         counter=every.name,
     )
+
+
+def _sum(rows: Iterable[Floats]) -> Floats:
+    found: Floats = np.atleast_1d(sum(rows, np.zeros(())))
+    return found
+
+
+def _begun(grouped: Floats, total: Floats) -> int:
+    """First block that could have the attribute throughout: after the one it came in, where others were before."""
+    came = int(np.argmax(grouped > 0)) if grouped.any() else 0
+    return came + 1 if total[:came].any() else came
 
 
 def _grouped(promise: Fairness, asked: Asked) -> tuple[Mapping[Version, Mapping[Cell, Floats]], tuple[str, ...]]:

@@ -353,6 +353,19 @@ def test_a_version_that_lost_the_attribute_is_still_judged() -> None:
     assert "20.0% of the predictions have no country" in found.reason
 
 
+@pytest.mark.parametrize(("came", "left"), [(30, Verdict.FAIR), (0, Verdict.UNKNOWN)], ids=["later", "at once"])
+def test_what_a_version_predicted_before_the_attribute_came_is_not_counted(came: int, left: Verdict) -> None:
+    has = np.where(np.arange(BLOCKS) < came, 0.0, 1.0)
+    has[came] = 0.5
+    has[came + 1 : came + 11] = 0.5 if came == 0 else 1.0
+    predicted = {cell: row * has for cell, row in _predicted({"no": 0.4, "de": 0.4}).items()}
+    everything = {VERSION: {("", "", "", ""): np.full(BLOCKS, 1200.0)}}
+    found = _judge(replace(_asked(predicted), totals={"ml_predictions_total": everything}))
+    assert found.judgement.verdict is left
+    assert found.since == came * WINDOW.block
+    assert ("have no country" in found.reason) is (came == 0)
+
+
 def test_predictions_with_one_of_two_crossed_attributes_have_no_group() -> None:
     one = _predicted({"no": 0.4, "de": 0.4}, per_block=1200)
     both = _predicted({f"{name}{CROSS}young": 0.4 for name in ("no", "de")}, attribute=f"country{CROSS}age")
