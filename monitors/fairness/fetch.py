@@ -103,7 +103,7 @@ class Asked:
 
     def seen(self, version: Version) -> list[Floats]:
         """Counts of a version's predictions, by group or not, each over the blocks."""
-        every = (row for counts in self.totals.values() for row in counts.get(version, {}).values())
+        every = (row for counts in self._at_once for row in counts.get(version, {}).values())
         return [*self.grouped(version), *every]
 
     @property
@@ -112,8 +112,13 @@ class Asked:
         return {
             *self.predicted,
             *self.sums.get(metrics.GROUP_RANKED.name, {}),
-            *(one for of in self.totals.values() for one in of),
+            *(one for of in self._at_once for one in of),
         }
+
+    @property
+    def _at_once(self) -> list[Mapping[Version, Mapping[Cell, Floats]]]:
+        """Totals of predictions as they come: a version that ended is settled for a while yet."""
+        return [counts for name, counts in self.totals.items() if name != metrics.SETTLED.name]
 
 
 def ask(querier: Querier, models: Sequence[Model], window: Window, *, labels: bool = True) -> Asked:
@@ -150,7 +155,8 @@ def ask(querier: Querier, models: Sequence[Model], window: Window, *, labels: bo
         by_metric: dict[Metric, set[str]] = defaultdict(set)
         for model in models:
             for promise in model.fairness:
-                by_metric[total_of(promise)].add(model.name)
+                for metric in (total_of(promise), _at_once(promise)):
+                    by_metric[metric].add(model.name)
         where = {metrics.REQUESTS: {"outcome": "ok"}}
         return {
             metric.name: counted(
@@ -179,11 +185,16 @@ def ask(querier: Querier, models: Sequence[Model], window: Window, *, labels: bo
 def total_of(promise: Fairness) -> Metric:
     """What counts all predictions that a promise is of, with a group or without.
 
-    Neither amounts nor ranks are counted apart from groups, so all answers stand for these.
+    Of measures of labels these are the settled ones. Only by group are amounts and ranks counted, so all answers stand
+    for those.
     """
-    if promise.measure in BY_ERROR | BY_RANK:
-        return metrics.REQUESTS
-    return metrics.PREDICTIONS if promise.measure == "demographic_parity" else metrics.SETTLED
+    is_of_labels = promise.measure not in BY_ERROR | BY_RANK | {"demographic_parity"}
+    return metrics.SETTLED if is_of_labels else _at_once(promise)
+
+
+def _at_once(promise: Fairness) -> Metric:
+    """What counts all predictions that a promise is of when they come."""
+    return metrics.REQUESTS if promise.measure in BY_ERROR | BY_RANK else metrics.PREDICTIONS
 
 
 def needs_labels(models: Sequence[Model]) -> bool:

@@ -366,6 +366,17 @@ def test_what_a_version_predicted_before_the_attribute_came_is_not_counted(came:
     assert ("have no country" in found.reason) is (came == 0)
 
 
+def test_a_version_that_ended_is_not_judged_though_its_predictions_are_still_settled() -> None:
+    labelled = _labelled("no", 0.6) | _labelled("de", 0.6)
+    ended = {cell: row * (np.arange(BLOCKS) < 85) for cell, row in _predicted({"no": 0.6, "de": 0.6}).items()}
+    asked = _asked(ended, labelled, _settled(labelled))
+    assert promises.judge([_model(measure="equal_opportunity")], asked, WINDOW) == []
+    lost = replace(
+        asked, totals=asked.totals | {"ml_predictions_total": {VERSION: {("", "", "", ""): np.ones(BLOCKS)}}}
+    )
+    assert len(promises.judge([_model(measure="equal_opportunity")], lost, WINDOW)) == 1
+
+
 def test_predictions_with_one_of_two_crossed_attributes_have_no_group() -> None:
     one = _predicted({"no": 0.4, "de": 0.4}, per_block=1200)
     both = _predicted({f"{name}{CROSS}young": 0.4 for name in ("no", "de")}, attribute=f"country{CROSS}age")
