@@ -37,11 +37,11 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 COMPUTING = ("alerts", "drift", "midwatch", "systems")
 """Folders whose tests compute and wait for nothing: they fill the time that others spend waiting for programs."""
 LANES = (
-    ("up", "chaos"),
-    ("dr", "install", "terraform", "promotion"),
-    ("canary", "alerts", "systems", "fairness", "explainer", "evaluator", "attribution", "regression", "incident"),
-    ("exporters", "drift", "midwatch", "dashboards"),
-    ("loop", "status", "report", "examples", "systems_export", "versions", "releases", "regions", "stream", "browser"),
+    ("up", "chaos", "midwatch"),
+    ("dr", "install", "terraform", "promotion", "systems"),
+    ("canary", "alerts", "fairness", "explainer", "evaluator", "attribution", "regression", "incident"),
+    ("exporters", "drift", "dashboards", "status", "report"),
+    ("loop", "examples", "systems_export", "versions", "releases", "regions", "stream", "browser"),
 )
 """Folders in the order in which a worker runs them: five workers for two cores, because they also wait for programs;
 and never two planes of `midwatch up` at once.
