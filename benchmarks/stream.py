@@ -36,6 +36,11 @@ SCALING = 1.7
 GROUP = 5_000
 """Events that the exporter counts together."""
 
+MORE = 20_000
+"""Predictions that wait, by which the growth of the state is measured."""
+
+_STATE, _WAITING = "midwatch_stream_state_bytes", "midwatch_stream_waiting_entries"
+
 TOPICS = ("predictions", "labels")
 
 PLATFORM = """
@@ -213,21 +218,23 @@ def _total(place: Path, batch: int) -> int:
 
 
 def _bytes_waiting(folder: Path, servers: str, most: int) -> float:
-    """Bytes of state by prediction that waits, ids included, as the driver says after a restart with nothing to do."""
+    """Bytes that the state grows by for each more prediction that waits, its id included, as the driver says."""
     driver = _Driver(folder / "cores-2", servers, cores=2, most=most, once=False)
-    _send_more(servers, "request-waits")
     try:
-        samples = driver.wait(lambda samples: samples.get("midwatch_stream_state_bytes", 0) > 0)
-        return samples["midwatch_stream_state_bytes"] / samples["midwatch_stream_waiting_entries"]
+        _send_waiting(servers, "first", 500)  # a driver that has read nothing says nothing of the state
+        before = driver.wait(lambda samples: samples.get(_STATE, 0) > 0)
+        _send_waiting(servers, "more", MORE)
+        after = driver.wait(lambda samples: samples.get(_WAITING, 0) >= before[_WAITING] + MORE)
+        return (after[_STATE] - before[_STATE]) / (after[_WAITING] - before[_WAITING])
     finally:
         driver.kill()
 
 
-def _send_more(servers: str, name: str, count: int = 500) -> None:
-    producer = Producer({"bootstrap.servers": servers, "log_level": 0})
-    for number in range(count):
-        event = {"event": "prediction", "id": f"{name}-{number}", "model": "fraud", "version": "v0", "ts": time.time()}
-        producer.produce("predictions", json.dumps(event | {"prediction": "fine"}).encode())
+def _send_waiting(servers: str, name: str, count: int) -> None:
+    """Predictions as those of `_events`, without labels."""
+    producer = Producer({"bootstrap.servers": servers, "queue.buffering.max.messages": 1_000_000, "log_level": 0})
+    for topic, line in _events(count, waiting=count):
+        producer.produce(topic, line.replace(b'"request-', f'"{name}-'.encode()))
     producer.flush()
 
 
