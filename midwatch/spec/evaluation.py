@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Evaluator(Scraped):
     """The service of `midwatch evaluate serve`; it runs where something is promised that it evaluates."""
 
-    listen: str = "127.0.0.1:9600"
+    listen: str = "127.0.0.1:9610"
     """HOST:PORT where it serves `/metrics`; off loopback it needs a token."""
     every: Duration = 60.0
     """How often it asks Prometheus, and judges."""
