@@ -77,8 +77,9 @@ def _on_first_core(command: list[str]) -> Iterator[Server]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
     try:
-        line = process.stderr.readline() if process.stderr else ""
-        yield Server(process, int(json.loads(line)["url"].rsplit(":", 1)[1]))
+        told = map(json.loads, process.stderr or ())  # one that was killed says first what it found
+        url = next(line["url"] for line in told if "url" in line)
+        yield Server(process, int(url.rsplit(":", 1)[1]))
     finally:
         process.terminate()
         process.wait(60)
