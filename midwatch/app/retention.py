@@ -71,8 +71,9 @@ def _warnings(platform: Platform, kept: float) -> Iterator[tuple[str, str]]:
             short.setdefault(promise.otherwise, []).append(promise)
     for otherwise, promises in short.items():
         longest = format_duration(max(one.seconds for one in promises))
+        looks = "looks" if len(promises) == 1 else "look"
         message = (
-            f"samples are kept for {format_duration(kept)}, and {_named(promises)} look back {longest}: {otherwise}"
+            f"samples are kept for {format_duration(kept)}, and {_named(promises)} {looks} back {longest}: {otherwise}"
         )
         yield message, f"start Prometheus with --storage.tsdb.retention.time={longest}, or promise over less time"
 

@@ -61,6 +61,18 @@ class Plain:
             self.query.wait()
 
 
+@pytest.fixture
+def taken() -> Taken:
+    return Taken()
+
+
+@pytest.fixture
+def stream(spark: Any, topics: Topics, tmp_path: Path, taken: Taken) -> Plain:
+    """Of a topic that has ten records."""
+    topics.send(sent(0, 10))
+    return Plain(spark, topics, tmp_path, taken)
+
+
 def sent(first: int, last: int) -> list[Record]:
     return [Record("predictions", number % 2, 0, 1000 * number, b"%d" % number, None) for number in range(first, last)]
 
@@ -70,12 +82,9 @@ def values(first: int, last: int) -> list[bytes]:
 
 
 def test_a_topic_that_was_created_again_is_refused_though_its_offsets_go_on(
-    spark, topics: Topics, tmp_path: Path
+    spark, topics: Topics, tmp_path: Path, taken: Taken, stream: Plain
 ) -> None:
     """With more records than were read Spark would pass over the first ones, and say nothing."""
-    taken = Taken()
-    topics.send(sent(0, 10))
-    stream = Plain(spark, topics, tmp_path, taken)
     with stream.running(every=0.1):
         while not taken.values:
             assert not stream.query.wait(0.1)
@@ -92,11 +101,8 @@ def test_a_topic_that_was_created_again_is_refused_though_its_offsets_go_on(
 
 
 def test_a_topic_that_was_created_again_is_seen_while_nothing_comes_and_when_it_has_fewer_records(
-    spark, topics: Topics, tmp_path: Path
+    topics: Topics, taken: Taken, stream: Plain
 ) -> None:
-    taken = Taken()
-    topics.send(sent(0, 10))
-    stream = Plain(spark, topics, tmp_path, taken)
     with stream.running(every=0.1):
         while not (taken.values and stream.query.is_idle):
             assert not stream.query.wait(0.1)
