@@ -47,7 +47,7 @@ def judge(evidence: Evidence, objectives: Objectives) -> Result:
     _check_old_server(evidence, recovered, findings)
     _check_recoverer(evidence, recovered, findings)
     if recovered is not None:
-        _check_service(evidence, phases, findings)
+        _check_service(evidence, recovered, phases, findings)
         _check_checks(evidence, findings)
     return Result(
         verdict=findings.verdict(),
@@ -238,9 +238,14 @@ def _earliest(evidence: Evidence, recovered: Recovered) -> int:
     return recovered.at if is_sent or not began else began[-1]
 
 
-def _check_service(evidence: Evidence, phases: Sequence[Phase], findings: Findings) -> None:
+def _check_service(evidence: Evidence, recovered: int, phases: Sequence[Phase], findings: Findings) -> None:
+    """Somebody has to have looked after the recovery, and to have seen the service as it was."""
     full = next(phase for phase in phases if phase.name == times.FULL_SERVICE)
-    if full.at is None:
+    looks = [("reader looked", evidence.reads)] + [("model was asked", evidence.predictions)] * evidence.has_model
+    unseen = [what for what, seen in looks if not any(one.sent >= recovered for one in seen)]
+    if unseen:
+        findings.doubts.append(f"writes came back, and no {' and no '.join(unseen)} after that")
+    elif full.at is None:
         what = "readers or the model do" if evidence.has_model else "readers do"
         findings.breaches.append(f"writes came back, but {what} not see the service as it was")
 

@@ -70,9 +70,14 @@ class Observer:
         self._stop = threading.Event()
         self._acknowledged: dict[int, int] = {}
         self._newest = 0
+        self._broken: Exception | None = None
 
     def run(self) -> None:
-        """Observe until SIGTERM or SIGINT; LedgerError when the ledger cannot be kept."""
+        """Observe until SIGTERM or SIGINT; LedgerError when the ledger cannot be kept.
+
+        What nobody expected of a reader ends it, too, without the ledger's last line: who no longer looks has not
+        seen that nobody was served.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         config = self._config
@@ -89,6 +94,9 @@ class Observer:
         self._write_on()
         for thread in threads:
             thread.join(2 * config.timeout + 3.0)
+        if self._broken:
+            self._ledger.close()
+            raise self._broken
         self._ledger.add(facts.Ended(at=time.monotonic_ns(), wall=time.time()))
         self._ledger.close()
 
@@ -130,7 +138,11 @@ class Observer:
     def _repeat(self, job: Callable[[], None], rate: float) -> None:
         while not self._stop.is_set():
             begun = time.monotonic()
-            job()
+            try:
+                job()
+            except Exception as error:  # raised where the process ends
+                self._broken = error
+                self._stop.set()
             self._stop.wait(max(RETRY_SECONDS, 1.0 / rate - (time.monotonic() - begun)))
 
     def _read(self) -> None:

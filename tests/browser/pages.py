@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,12 @@ TOO_WIDE = """() => [...document.querySelectorAll("body *")]
   .filter(one => one.getBoundingClientRect().right > innerWidth + 1 && getComputedStyle(one).position !== "absolute"
     && !one.closest(".scroll, .hidden, .skip, pre, thead"))
   .map(one => `${one.tagName.toLowerCase()} ends at ${Math.round(one.getBoundingClientRect().right)}: `
-    + one.textContent.trim().slice(0, 40))"""
-"""Elements that reach beyond the screen, other than those that scroll by themselves."""
+    + one.textContent.trim().slice(0, 40))
+  .concat(document.documentElement.scrollWidth > innerWidth ? ["the page scrolls sideways"] : [])"""
+"""Elements that reach beyond the screen, other than those that scroll by themselves; and the page itself."""
+
+SETTLE_SECONDS = 5.0
+"""Longest time that a page may take to fit a screen of another width."""
 
 
 @contextmanager
@@ -62,14 +67,20 @@ def problems(browser: Browser, url: str) -> list[str]:
     with opened(browser, url) as page:
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
-            found += [f"{width}: {one}" for one in page.evaluate(TOO_WIDE)]
-            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-                found.append(f"{width}: the page scrolls sideways")
+            found += [f"{width}: {one}" for one in too_wide(page)]
     for scheme, width in (("light", WIDTHS[-1]), ("dark", WIDTHS[0])):
         # axe-core is put into the page, which a policy of the page would refuse
         with opened(browser, url, scheme=scheme, width=width, bypass_csp=True) as page:
             found += [f"{scheme} {width}: {one}" for one in violations(page)]
     return found
+
+
+def too_wide(page: Page) -> list[str]:
+    """What does not fit the screen, once charts had time: they are drawn anew some frames after its width changed."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (found := page.evaluate(TOO_WIDE)) and time.monotonic() < deadline:
+        page.evaluate("new Promise(requestAnimationFrame)")
+    return list(found)
 
 
 def violations(page: Page, *, only: list[str] | None = None) -> list[str]:

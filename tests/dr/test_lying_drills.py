@@ -310,6 +310,15 @@ def observer_that_was_killed(told: Story, _: random.Random) -> None:
     told.facts = [fact for fact in told.facts if not isinstance(fact, facts.Ended)]
 
 
+def readers_that_stopped_looking(told: Story, _: random.Random) -> None:
+    told.facts = [fact for fact in told.facts if not isinstance(fact, Read) or fact.sent < told.begun]
+
+
+def model_that_nobody_asked_again(told: Story, rng: random.Random) -> None:
+    model_that_became_slow(told, rng)
+    told.facts = [fact for fact in told.facts if not isinstance(fact, Prediction) or fact.sent < told.begun]
+
+
 def observer_that_started_twice(told: Story, _: random.Random) -> None:
     told.facts.append(told.facts[0])
 
@@ -409,6 +418,8 @@ LIES: list[Lie] = [
     hardly_any_writes,
     observer_that_stalled,
     observer_that_was_killed,
+    readers_that_stopped_looking,
+    model_that_nobody_asked_again,
     observer_that_started_twice,
     number_used_twice,
     clock_that_ran_backwards,

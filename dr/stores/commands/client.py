@@ -56,16 +56,21 @@ class CommandsClient:
     def rows(self) -> list[Row]:
         """Every line that is a row of this run."""
         try:
-            done = subprocess.run(self._read, text=True, capture_output=True, timeout=READ_SECONDS, check=False)
+            done = subprocess.run(
+                self._read, text=True, errors="replace", capture_output=True, timeout=READ_SECONDS, check=False
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NotSentError(f"{self._read[0]}: {error}") from error
         if done.returncode:
             raise NotSentError(f"{self._read[0]} ended with code {done.returncode}: {done.stderr.strip()}")
         counted: Counter[tuple[int, str]] = Counter()
         for line in done.stdout.splitlines():
-            row = json.loads(line) if line.startswith("{") else {}
-            if row.get("run") == self._run:
-                counted[int(row["seq"]), str(row["checksum"])] += 1
+            try:
+                row = json.loads(line) if line.startswith("{") else {}
+                if row.get("run") == self._run:
+                    counted[int(row["seq"]), str(row["checksum"])] += 1
+            except (ValueError, KeyError, TypeError) as error:
+                raise NotSentError(f"{self._read[0]} wrote a line that is no row: {line[:80]!r}") from error
         return [Row(seq, text, count) for (seq, text), count in sorted(counted.items())]
 
     def close(self) -> None:

@@ -40,12 +40,18 @@ class FilesClient:
         """By the names of the files; the content is that of every other file."""
         if not self._source.is_dir():
             raise NotSentError(f"{self._source} is not there")
-        newest = max((int(path.stem) for path in self._folder.glob("*.row")), default=0)
-        return newest, content_of(self._source)
+        try:
+            newest = max((int(path.stem) for path in self._folder.glob("*.row")), default=0)
+            return newest, content_of(self._source)
+        except OSError as error:  # it goes while it is read
+            raise NotSentError(f"{self._source}: {error.strerror}") from error
 
     def rows(self) -> list[Row]:
         """Every file."""
-        return [Row(int(path.stem), path.read_text(), 1) for path in sorted(self._folder.glob("*.row"))]
+        try:
+            return [Row(int(path.stem), path.read_text(), 1) for path in sorted(self._folder.glob("*.row"))]
+        except OSError as error:
+            raise NotSentError(f"{self._folder}: {error.strerror}") from error
 
     def close(self) -> None:
         """Nothing is open."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 WIDTHS = (360, 900, 1600)
-DRAWN = "new Promise(told => requestAnimationFrame(() => requestAnimationFrame(told)))"
-"""Charts take their new width in the frame after the page has."""
 ALERT = "/alerts/ModelErrorBudgetBurn?model=fraud"
 
 
@@ -33,10 +31,7 @@ def test_pages_fit_every_screen_and_break_no_rule_of_their_policy(browser: Brows
             page.goto(running.url + address)
             for width in WIDTHS:
                 page.set_viewport_size({"width": width, "height": 900})
-                page.evaluate(DRAWN)
-                found += [f"{address} at {width}: {one}" for one in page.evaluate(pages.TOO_WIDE)]
-                if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-                    found.append(f"{address} at {width}: the page scrolls sideways")
+                found += [f"{address} at {width}: {one}" for one in pages.too_wide(page)]
     assert found == []
 
 
