@@ -112,15 +112,22 @@ def test_prometheus_scrapes_the_service_as_the_system_whose_rules_it_has() -> No
     assert scrape["spec"]["authorization"]["credentials"] == {"name": "midwatch-metrics", "key": "token"}
 
 
-def test_the_chart_leaves_an_explainer_its_own_image(tmp_path: Path) -> None:
-    values = render(document(OF_FILE), tmp_path, "helm") / "helm/values.yaml"
+def test_the_chart_leaves_an_explainer_and_the_stream_their_own_images(tmp_path: Path) -> None:
+    made = document(OF_FILE)
+    made["stream"] = {"kafka": {"servers": ["kafka:9092"], "topics": ["predictions"]}}
+    made["kubernetes"]["stream"] = {"image": "registry.example.com/midwatch-spark:1"}
+    values = render(made, tmp_path, "helm") / "helm/values.yaml"
     found = objects(template(values, "--set", "image=mirror.example.com/midwatch:1"))
     images = {
         name: one["spec"]["template"]["spec"]["containers"][0]["image"]
         for (kind, _, name), one in found.items()
         if kind in ("Deployment", "StatefulSet")
     }
-    assert images == {"midwatch-exporter": "mirror.example.com/midwatch:1", "midwatch-explainer-fraud": IMAGE}
+    assert images == {
+        "midwatch-exporter": "mirror.example.com/midwatch:1",
+        "midwatch-explainer-fraud": IMAGE,
+        "midwatch-stream": "registry.example.com/midwatch-spark:1",
+    }
     without = objects(template(values, "--set", "parts.workloads=false"))
     assert not [name for kind, _, name in without if kind == "Deployment"]
 
