@@ -98,6 +98,14 @@ def read(document: dict[str, Any]) -> Fault:
         raise FaultError(f"fault {name} is not as it was written: {error}") from error
 
 
+def _document(path: Path) -> Any:
+    """A fault's document; None when another process has meanwhile seen that it is gone."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
 def _import(name: str, module: str) -> None:
     """Import the module of a fault, which registers it."""
     if module.partition(".")[0] not in PACKAGES:
@@ -120,7 +128,8 @@ class Ledger:
 
     def open_faults(self) -> dict[str, Fault]:
         """Faults that are there, or may be, by their number, in the order of injection."""
-        return {path.stem: read(json.loads(path.read_text())) for path in self._files()}
+        documents = {path.stem: _document(path) for path in self._files()}
+        return {number: read(document) for number, document in documents.items() if document is not None}
 
     def take_over(self, number: str, document: dict[str, Any]) -> None:
         """Add a fault that another ledger had open."""
@@ -162,7 +171,8 @@ class Ledger:
 
         def revert(path: Path) -> None:
             try:
-                self.revert(path.stem, read(json.loads(path.read_text())), seconds=seconds)
+                if (document := _document(path)) is not None:
+                    self.revert(path.stem, read(document), seconds=seconds)
             except Exception as error:  # whatever it is, the fault was not seen to be gone
                 problems.append(str(error) if isinstance(error, FaultError) else f"{path}: {error!r}")
 

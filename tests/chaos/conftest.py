@@ -67,7 +67,7 @@ class SmallPlane:
             assert done.stdout, done.stderr
             return done.returncode, json.loads(done.stdout)
         process = self.start(*arguments, **environment)
-        output, errors = process.communicate(timeout=90)
+        output, errors = process.communicate(timeout=200)
         assert output, errors
         document: dict[str, Any] = json.loads(output)
         return process.returncode, document
@@ -234,7 +234,7 @@ def plane_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sma
     try:
         inventory = plane.state / "plane.json"
         assert processes.wait_until(
-            lambda: (inventory.exists() and "traffic" in inventory.read_text()) or process.poll() is not None, 60
+            lambda: (inventory.exists() and "traffic" in inventory.read_text()) or process.poll() is not None, 120
         )
         assert process.poll() is None, (plane.folder / "up.log").read_text()
         yield plane

@@ -245,3 +245,14 @@ def test_a_fault_that_cannot_be_read_is_a_problem_and_the_others_are_reverted(tm
     (problem,) = ledger.revert_all()
     assert "chaos.nowhere" in problem
     assert [path.stem for path in (tmp_path / "faults").glob("*.json")] == ["001"]
+
+
+def test_a_fault_that_another_process_reverts_meanwhile_is_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
+    monkeypatch.setattr(
+        ledger, "_files", lambda: [tmp_path / "faults" / "001.json"]
+    )
+    assert ledger.open_faults() == {}
+    assert ledger.revert_all() == []

@@ -74,7 +74,7 @@ def run_long(name: str, folder: Path) -> Done:
     file = platform_file(folder, **changes)
     command = [*DR, "run", "lose-primary" if name == "no-recoverer" else name, "-f", str(file), "--json"]
     command += [str(folder / option) if option.endswith(".html") else option for option in LONG[name]]
-    done = subprocess.run(command, text=True, capture_output=True, timeout=110, check=False)
+    done = subprocess.run(command, text=True, capture_output=True, timeout=200, check=False)
     return Done(done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr, file)
 
 
@@ -204,7 +204,7 @@ def test_a_drill_that_is_killed_leaves_no_process_and_a_ledger_that_can_be_read(
     time.sleep(moment)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    wait_until(lambda: not left_behind(open_folder), 30)
+    wait_until(lambda: not left_behind(open_folder))
     for seen in open_folder.glob("midwatch-dr-*/run/observer.ledger"):
         ledger.read_observed(seen)
     log = tmp_path / "evidence" / "evidence.jsonl"

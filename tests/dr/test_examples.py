@@ -32,7 +32,7 @@ Finished = tuple[Path, int, dict[str, Any], str]
 
 
 def run(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
 
 
 def drilled(drill: str, folder: Path) -> Finished:

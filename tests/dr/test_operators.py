@@ -392,7 +392,7 @@ def run_drill(api: Path, file: Path, *more: str) -> tuple[int, dict[str, Any], s
         env={**os.environ, "KUBECONFIG": str(api / f"{cluster.ADMIN}.kubeconfig")},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=200,
         check=False,
     )
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr

@@ -74,7 +74,7 @@ class Running:
     def end(self) -> dict[str, Any]:
         """Have the traffic end, and with it the plane; what the plane says of the run."""
         os.kill(self.part("traffic-t")["pid"], signal.SIGTERM)
-        said, _ = self.process.communicate(timeout=60)
+        said, _ = self.process.communicate(timeout=120)
         ended: dict[str, Any] = json.loads(said)
         return ended
 
@@ -86,7 +86,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     need_postgresql()
     plane = Running(tmp_path)
     try:
-        wait_until(plane.has_traffic, 60)
+        wait_until(plane.has_traffic, 120)
         yield plane
     finally:
         plane.process.kill()
@@ -106,21 +106,21 @@ def taken(prometheus: Client) -> dict[str, float]:
     return {sample.labels["instance"]: sample.value for sample in counted}
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(500)
 def test_when_region_a_is_lost_events_go_on_in_region_b_and_the_sums_are_right(running: Running) -> None:
     prometheus = Client(running.part("prometheus")["url"])
     first, second = (running.part(name)["url"].removeprefix("http://") for name in ("exporter", "exporter-b"))
-    wait_until(lambda: taken(prometheus).get(first, 0) > AT_ONCE, 30)
+    wait_until(lambda: taken(prometheus).get(first, 0) > AT_ONCE, 120)
     assert second not in taken(prometheus)
     drill = [*MIDWATCH, "dr", "run", "lose-region", "-f", str(running.file), "--state", str(running.state), "--json"]
-    done = subprocess.run(drill, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(drill, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     result = json.loads(done.stdout)
     assert result["verdict"] == "MET"
     checks = {check["name"]: check["holds"] for check in result["checks"]}
     assert checks["the exporter of region b takes the events"] is True
     assert checks["a page was delivered"] is True
-    wait_until(lambda: set(taken(prometheus)) == {first, second}, 20)
+    wait_until(lambda: set(taken(prometheus)) == {first, second}, 60)
     ended = running.end()
     sent, counted = ended["predictions_sent"], ended["predictions_counted"]
     # The batch whose acknowledgement was cut off may be in both journals: nothing else is there twice, nothing is lost.

@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_what_the_tutorial_says_can_be_typed_leads_to_a_page(tmp_path: Path, path: str) -> None:
     for program in ("bash", "prometheus", "prometheus-alertmanager", "promtool", "amtool"):
         need_program(program)
@@ -58,7 +58,7 @@ def test_what_the_tutorial_says_can_be_typed_leads_to_a_page(tmp_path: Path, pat
             start_new_session=True,
         )
     try:
-        code = process.wait(120)
+        code = process.wait(240)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
