@@ -29,7 +29,9 @@ TOO_WIDE = """() => [...document.querySelectorAll("body *")]
   .concat(document.documentElement.scrollWidth > innerWidth ? ["the page scrolls sideways"] : [])"""
 """Elements that reach beyond the screen, other than those that scroll by themselves; and the page itself."""
 
-SETTLE_SECONDS = 5.0
+LONGEST = 120_000.0
+"""Milliseconds that the browser may take to start or to do anything, on a busy machine."""
+SETTLE_SECONDS = 20.0
 """Longest time that a page may take to fit a screen of another width."""
 
 
@@ -38,7 +40,7 @@ def started() -> Iterator[Browser]:
     """The installed chromium."""
     sync_api = pytest.importorskip("playwright.sync_api", reason=f"playwright is not installed: {NEEDS}")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=need_program("chromium"), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=need_program("chromium"), args=ARGUMENTS, timeout=LONGEST)
         try:
             yield browser
         finally:
@@ -49,6 +51,7 @@ def started() -> Iterator[Browser]:
 def opened(browser: Browser, url: str, *, scheme: Any = "light", width: int = 1280, **context: Any) -> Iterator[Page]:
     """A page at a width, whose errors (its policy's too) end the test when it is closed."""
     made = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **context)
+    made.set_default_timeout(LONGEST)
     said: list[str] = []
     try:
         page = made.new_page()

@@ -367,7 +367,7 @@ def run_there(plane: SmallPlane, config: Path, folder: Path, *arguments: str) ->
 
 
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=200)
     assert output, errors
     document: dict[str, Any] = json.loads(output)
     return document

@@ -251,8 +251,6 @@ def test_a_fault_that_another_process_reverts_meanwhile_is_no_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
-    monkeypatch.setattr(
-        ledger, "_files", lambda: [tmp_path / "faults" / "001.json"]
-    )
+    monkeypatch.setattr(ledger, "_files", lambda: [tmp_path / "faults" / "001.json"])
     assert ledger.open_faults() == {}
     assert ledger.revert_all() == []

@@ -53,13 +53,13 @@ def refuses() -> str:
     ids=["raises", "exits", "hangs", "no data", "no", "false", "true", "none", "empty", "nan"],
 )
 def test_a_precondition_that_does_not_clearly_allow_refuses(guard: Any, reason: str) -> None:
-    decision = preconditions.decide("it", guard, 0.1)
+    decision = preconditions.decide("it", guard, 0.1 if guard is hangs else 60.0)
     assert (decision.allowed, decision.reason) == (False, reason)
     assert preconditions.refusals([decision]) == [f"it: {reason}"]
 
 
 def test_every_precondition_is_asked_so_that_all_reasons_are_known() -> None:
-    decisions = preconditions.decide_all({"one": refuses, "two": lambda: "fine", "three": raises}, 1.0)
+    decisions = preconditions.decide_all({"one": refuses, "two": lambda: "fine", "three": raises}, 60.0)
     assert [one.allowed for one in decisions] == [False, True, False]
 
 
@@ -77,14 +77,14 @@ def test_every_precondition_is_asked_so_that_all_reasons_are_known() -> None:
 def test_experiments_run_only_within_their_windows(moment: str, allowed: bool) -> None:
     now = datetime.fromisoformat(moment).replace(tzinfo=UTC)
     guard = preconditions.window(["mon-fri 09:00-16:00", "sun 23:00-24:00"], lambda: now)
-    assert preconditions.decide("window", guard, 1.0).allowed is allowed
+    assert preconditions.decide("window", guard, 60.0).allowed is allowed
 
 
 def test_a_set_kill_switch_refuses(tmp_path: Path) -> None:
     guard = preconditions.kill_switch(tmp_path / "stop")
-    assert preconditions.decide("switch", guard, 1.0).allowed
+    assert preconditions.decide("switch", guard, 60.0).allowed
     (tmp_path / "stop").touch()
-    assert not preconditions.decide("switch", guard, 1.0).allowed
+    assert not preconditions.decide("switch", guard, 60.0).allowed
 
 
 class Answers(Client):
@@ -115,7 +115,7 @@ DEADMAN = ("MidwatchDeadman", "none")
     ids=["calm", "ticket", "expected", "page", "no data", "no deadman"],
 )
 def test_no_page_may_fire_and_alerting_has_to_work(alerts: tuple[tuple[str, str], ...], allowed: bool) -> None:
-    assert preconditions.decide("pages", preconditions.no_page(Answers(*alerts), "Expected"), 1.0).allowed is allowed
+    assert preconditions.decide("pages", preconditions.no_page(Answers(*alerts), "Expected"), 60.0).allowed is allowed
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def test_no_page_may_fire_and_alerting_has_to_work(alerts: tuple[tuple[str, str]
 )
 def test_enough_error_budget_has_to_be_left(make_platform: Any, budgets: dict[str, float], allowed: bool) -> None:
     guard = preconditions.error_budget(Answers(budgets=budgets), make_platform().models[0], 0.1)
-    assert preconditions.decide("budget", guard, 1.0).allowed is allowed
+    assert preconditions.decide("budget", guard, 60.0).allowed is allowed
 
 
 def test_a_prometheus_that_is_gone_refuses(make_platform: Any) -> None:
     client = Client("http://127.0.0.1:1", timeout=0.2)
     for guard in (preconditions.no_page(client), preconditions.error_budget(client, make_platform().models[0], 0.1)):
-        decision = preconditions.decide("it", guard, 5.0)
+        decision = preconditions.decide("it", guard, 60.0)
         assert not decision.allowed
         assert "no answer" in decision.reason
 

@@ -91,7 +91,7 @@ def test_an_installed_grafana_is_started_with_everything_provisioned(
     state = tmp_path / "s"
     with running(small, state, PATH=f"{installed.parent}:{os.environ['PATH']}") as parts:
         url = f"http://127.0.0.1:{parts['grafana']['port']}"
-        assert urllib.request.urlopen(f"{url}/api/health", timeout=5).status == 200
+        assert urllib.request.urlopen(f"{url}/api/health", timeout=20).status == 200
         settings = configparser.ConfigParser(interpolation=None)
         settings.read(state / "grafana" / "grafana.ini")
         assert settings["server"]["http_addr"] == "127.0.0.1"

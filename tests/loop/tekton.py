@@ -224,7 +224,7 @@ def succeeded(run: Object) -> Object:
     return next((one for one in conditions if one["type"] == "Succeeded"), {})
 
 
-def wait_for_end(kubelet: Kubelet, name: str, seconds: float = 90.0) -> Object:
+def wait_for_end(kubelet: Kubelet, name: str, seconds: float = 200.0) -> Object:
     """Run pods until a PipelineRun has ended, and return it."""
     deadline = time.monotonic() + seconds
     while True:

@@ -42,7 +42,7 @@ from tests.loop.tekton import Ended, Kubelet
 from tests.promotion.conftest import SmallMlflow, judged, loaded, mlflow, written  # noqa: F401 - mlflow is a fixture
 
 TASKS = ("validate-data", "train", "evaluate", "security-scan", "bias-check")
-SECONDS = 60.0
+SECONDS = 150.0
 WEEK = 8 * 86400.0
 
 

@@ -74,7 +74,7 @@ def test_what_changes_is_shown_without_losing_the_readers_place(browser: Browser
         page.locator("#traffic figure summary").first.click()
         page.locator("#traffic figure summary").first.focus()
         page.wait_for_function(
-            "before => document.querySelector('#state-of-data time').dateTime !== before", arg=before, timeout=30_000
+            "before => document.querySelector('#state-of-data time').dateTime !== before", arg=before
         )
         assert page.locator("#traffic figure details").first.get_attribute("open") is not None
         assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
