@@ -173,11 +173,11 @@ def midwatch_here(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
 
 
-def wait_for(url: str, seconds: float = 15.0) -> None:
+def wait_for(url: str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            urllib.request.urlopen(url, timeout=1).close()
+            urllib.request.urlopen(url, timeout=5).close()
             return
         except OSError:
             if time.monotonic() > deadline:
@@ -268,7 +268,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     broker = kafka_broker.prepare(tmp_path_factory.mktemp("kafka"), *free_ports(2))
     process = subprocess.Popen(broker.command, cwd=broker.folder, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not answers_metadata(broker.servers):
             assert process.poll() is None, "the broker ended by itself"
             assert time.monotonic() < deadline, "the broker does not answer"
@@ -283,7 +283,7 @@ def answers_metadata(servers: str) -> bool:
     from confluent_kafka.admin import AdminClient
 
     try:
-        return bool(AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(timeout=1).brokers)
+        return bool(AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(timeout=5).brokers)
     except KafkaException:
         return False
 

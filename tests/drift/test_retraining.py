@@ -73,7 +73,7 @@ class Plane:
     def run(self, seconds: float = 0.0) -> None:
         """Let attempts be made and answered, until nothing is under way or is not due yet."""
         self.now += seconds
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             self.retraining.step(self.now, self.keep)
             if all(one.trigger is not Trigger.SENDING for one in self.retraining._episodes):

@@ -38,7 +38,7 @@ def test_the_command_serves_whoever_has_the_token_until_it_is_told_to_end(
         assert answer["explanations"][0]["prediction"] == 6
     finally:
         process.terminate()
-        rest = process.communicate(timeout=20)[1]
+        rest = process.communicate(timeout=60)[1]
     assert (process.returncode, rest) == (0, "")
 
 

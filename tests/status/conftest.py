@@ -79,7 +79,7 @@ def records(model: str, *, left: float, burn: float = 0.2, version: str = "v1") 
 CALM = [*records("fraud", left=0.8), *records("churn", left=0.5)]
 
 
-def wait_until(look: Callable[[], Found], is_there: Callable[[Found], object], seconds: float = 30.0) -> Found:
+def wait_until(look: Callable[[], Found], is_there: Callable[[Found], object], seconds: float = 120.0) -> Found:
     """Look until what is seen is right; its last state fails the test."""
     deadline = time.monotonic() + seconds
     while not is_there(seen := look()):
