@@ -169,6 +169,19 @@ def test_answers_that_settle_it_are_not_tried_again(platform, tmp_path, receiver
     assert len(receiver.requests) == 1
 
 
+def test_an_attempt_that_fails_as_nobody_thought_of_is_not_under_way_for_ever(
+    platform, tmp_path, receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> trigger.Outcome:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(trigger, "send", broken)
+    plane = Plane(platform, tmp_path)
+    plane.windows(D, D)
+    plane.run()
+    assert plane.audit() == ["began", "due", "attempt", "unknown"]
+
+
 def test_without_a_receiver_or_secret_it_is_tried_again(platform, tmp_path, receiver) -> None:
     (tmp_path / "url").write_text(f"http://127.0.0.1:{free_port()}/")
     plane = Plane(platform, tmp_path)
