@@ -68,7 +68,7 @@ def family(name: str, kind: int, metrics: dict[tuple[tuple[str, str], ...], byte
 
 @pytest.fixture
 def native(tmp_path: Path) -> Iterator[str]:
-    """URL of a Prometheus that scrapes two versions twice a second; a fifth of v2's requests take over a second."""
+    """URL of a Prometheus that scrapes two versions once a second; a fifth of v2's requests take over a second."""
     need_program("prometheus")
     begun = time.monotonic()
 
@@ -95,7 +95,7 @@ def native(tmp_path: Path) -> Iterator[str]:
     Thread(target=server.serve_forever, daemon=True).start()
     port = free_port()
     (tmp_path / "prometheus.yml").write_text(
-        "global: {scrape_interval: 500ms, scrape_timeout: 500ms}\n"
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
         f"scrape_configs: [{{job_name: m, static_configs: [{{targets: ['127.0.0.1:{server.server_port}']}}]}}]\n"
     )
     process = subprocess.Popen(
