@@ -21,9 +21,11 @@ from tests.exporters.fake_exporter import Exporter, respond, wait_until
 
 BEGIN = """
 import os, signal, sys, threading, time
-from midwatch.client import EventLog, Label, process_end
+from midwatch.client import EventLog, Label, event_log, process_end
 
-usual, process_end.CLOSE_SECONDS = process_end.CLOSE_SECONDS, 60.0  # a busy machine loses nothing either
+# A busy machine loses nothing either, and asks nothing twice.
+usual, process_end.CLOSE_SECONDS = process_end.CLOSE_SECONDS, 60.0
+event_log.TIMEOUT_SECONDS = 60.0
 
 def label(name):
     return Label(id=name, model="m", label=True, ts=time.time())
@@ -71,7 +73,7 @@ name = "child" if child == 0 else "parent"
 assert log.stats.queued == (0 if child == 0 else 200)
 for number in range(100):
     assert log.send(label(f"{name}-{number:03}"))
-stats = log.close()
+stats = log.close(60)
 assert stats.acknowledged == stats.queued == (100 if child == 0 else 300), stats
 assert stats.dropped == 0
 if child == 0:
@@ -120,7 +122,7 @@ for number in range(20):
     if (child := os.fork()) == 0:
         signal.alarm(60)
         log.send(label(f"child-{number}"))
-        os._exit(0 if log.close().acknowledged == 1 else 1)
+        os._exit(0 if log.close(50).acknowledged == 1 else 1)
     children.append(child)
 print([os.waitpid(child, 0)[1] for child in children])
 os._exit(0)
