@@ -42,6 +42,7 @@ STRICT = {"fieldValidation": "Strict"}
 RUNS = f"{GROUP}/analysisruns"
 SECONDS = 300.0
 """More than the longest analysis takes, which is one whose gate hangs: 58 s."""
+pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 NO_GATE = {
     "html": (200, b"<!doctype html><title>Sign in</title>"),
