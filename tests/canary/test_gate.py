@@ -76,12 +76,16 @@ def recorded(log: Path) -> int:
     return verified.records
 
 
+PATIENT = "from midwatch.app import cli; from monitors.gate import service; service.RECORD_SECONDS = 30; cli.main()"
+"""The command, whose answers wait for a disk that is busy with something else."""
+
+
 @contextlib.contextmanager
 def gate(folder: Path, document: dict[str, Any], *options: str, limit: int | None = None) -> Iterator[Running]:
     file = folder / "platform.yaml"
     file.write_text(yaml.safe_dump(document))
     port = free_port()
-    command = [sys.executable, "-P", "-m", "midwatch", "canary", "gate", "-f", str(file)]
+    command = [sys.executable, "-P", "-c", PATIENT, "canary", "gate", "-f", str(file)]
     command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl"), *options]
     if limit is not None:
         command = [need_program("prlimit"), f"--fsize={limit}", *command]
@@ -165,12 +169,7 @@ def test_concurrent_questions_are_all_answered_and_recorded(running: Running) ->
         answers = list(pool.map(lambda index: running.verdict(canary=f"v{2 + index % 2}"), range(48)))
     assert {status for status, _ in answers} == {200}
     told = {(index % 2, answer["verdict"]) for index, (_, answer) in enumerate(answers)}
-    assert told <= {
-        (0, "pass"),
-        (1, "fail"),
-        (0, "inconclusive"),
-        (1, "inconclusive"),
-    }  # in time, on a busy machine too
+    assert told == {(0, "pass"), (1, "fail")}
     assert recorded(running.audit) == before + 48
 
 
