@@ -128,9 +128,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A worker that computes beside programs leaves them the processors."""
+    be_nice(10 if folder_of(item.path) in COMPUTING else 0)
+
+
+def be_nice(niceness: int) -> None:
+    """Give a worker a niceness; what it starts inherits it."""
     if WORKER:
         with suppress(PermissionError):  # only root goes back to what it was
-            os.setpriority(os.PRIO_PROCESS, 0, 10 if folder_of(item.path) in COMPUTING else 0)
+            os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -147,6 +152,7 @@ def free_port() -> int:
 
 
 def need_program(name: str) -> str:
+    be_nice(0)  # whoever waits for a program has a limit, and would get a twentieth of a processor
     found = shutil.which(name)
     if found is None:
         message = f"{name} is not installed: apt-get install {PACKAGES.get(name, name)}"
