@@ -311,8 +311,9 @@ assert stats.waiting == 0
 
 WSGI = """
 import os, time
-from midwatch.client import EventLog, Label
+from midwatch.client import EventLog, Label, process_end
 
+process_end.CLOSE_SECONDS = 60.0  # a busy machine loses nothing either
 log = EventLog(os.environ["EXPORTER"])
 log.send(Label(id="preload-" + os.environ["RUN"] + "-" + str(os.getpid()), model="m", label=True, ts=time.time()))
 
@@ -325,8 +326,9 @@ def app(environ, start_response):
 """
 ASGI = """
 import os, time
-from midwatch.client import EventLog, Label
+from midwatch.client import EventLog, Label, process_end
 
+process_end.CLOSE_SECONDS = 60.0  # a busy machine loses nothing either
 log = EventLog(os.environ["EXPORTER"])
 
 async def app(scope, receive, send):
@@ -344,6 +346,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": name.encode()})
 """
 GUNICORN = ["gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}", "--log-level", "error"]
+GUNICORN += ["--timeout", "120", "--graceful-timeout", "120"]
 SERVERS = {
     "gunicorn --preload": (WSGI, [*GUNICORN, "--preload"]),
     "gunicorn": (WSGI, GUNICORN),
