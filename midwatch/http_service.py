@@ -68,7 +68,8 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, with threads by their names; `started` is called with the URL.
 
-    ServeError when the port is taken.
+    ServeError when the port is taken. What a thread raises ends the service and is raised here: one that answers
+    without doing its work would look well.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,8 +79,17 @@ async def serve(
     except OSError as error:
         raise ServeError(f"{host}:{port}: {error.strerror}; choose another with --listen") from error
     ended = threading.Event()
+    broken: list[BaseException] = []
+
+    def work(run: Beside) -> None:
+        try:
+            run(ended)
+        except BaseException as error:
+            broken.append(error)
+            loop.call_soon_threadsafe(stop.set)
+
     for name, run in beside.items():
-        threading.Thread(target=run, args=(ended,), name=name, daemon=True).start()
+        threading.Thread(target=work, args=(run,), name=name, daemon=True).start()
     expiring = asyncio.create_task(connections.expire())
     host, port = server.sockets[0].getsockname()[:2]
     started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
@@ -89,3 +99,5 @@ async def serve(
     connections.close()
     expiring.cancel()
     await asyncio.gather(expiring, return_exceptions=True)
+    if broken:
+        raise broken[0]

@@ -282,7 +282,7 @@ EXPLANATION_REQUESTS = _counter(
 )
 EXPLANATION_REFUSALS = _counter(
     "ml_explanation_refusals_total",
-    "Requests that were not explained, by reason: busy, deadline, model_failed, failed or invalid.",
+    "Requests that were not explained, by reason: busy, deadline, model_failed, failed, invalid or refused.",
     "model",
     "version",
     "reason",

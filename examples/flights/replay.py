@@ -35,8 +35,8 @@ ENDLESS_SECONDS = 3600.0
 LOOP_SECONDS = 120.0
 """Shortest run in which a retraining can be asked for, done, tried and promoted."""
 MOST_FAULT = 8.0
-"""Longest time of metric units in a shorter run, by the clock: with what is answered 2 s late it is in no four windows,
-which would have a retraining begin."""
+"""Longest time of metric units in a shorter run: in no four windows, which would have a retraining begin, even if some
+requests are 2 s late."""
 STORY_RATE, CALM_RATE = 250.0, 100.0
 """Requests per second; a steady state leaves room for experiments and drills on the same two cores."""
 MOST_BEHIND = 0.1
@@ -77,9 +77,9 @@ class Story:
     """What happens when, in seconds since the start; an interval's end is not in it."""
 
     metric: tuple[float, float]
-    """When the feature pipeline speaks metric, by the clock: requests that are behind do not make it longer."""
+    """When the feature pipeline speaks metric."""
     canaries: dict[str, tuple[float, float]]
-    """When a version answers CANARY_SHARE of the requests, by when they are due: each gets as many as planned."""
+    """When a version answers CANARY_SHARE of the requests."""
     has_loop: bool = False
 
     def release_at(self, now: float) -> str:
@@ -90,9 +90,9 @@ class Story:
         """Version that is tried, if any."""
         return next((version for version, (begin, end) in self.canaries.items() if begin <= now < end), None)
 
-    def phase_at(self, due: float, now: float) -> str:
-        """What to call it when the request that is due then is sent."""
-        canary = self.canary_at(due)
+    def phase_at(self, now: float) -> str:
+        """What to call it."""
+        canary = self.canary_at(now)
         metric = self.release_at(now) == features.METRIC
         parts = ["metric units"] if metric else []
         return ", ".join([*parts, *([f"{canary} canary"] if canary else [])]) or "calm"
@@ -192,15 +192,14 @@ class Replay:
                     await asyncio.sleep(wait)
                 elif self._is_calm and wait < -MOST_BEHIND:
                     begun -= wait
-                await self._open.acquire()
-                planned, now = index / self._rate, time.monotonic() - begun
-                self.progress.share, self.progress.phase = index / self._count, self._story.phase_at(planned, now)
+                now = index / self._rate
+                self.progress.share, self.progress.phase = index / self._count, self._story.phase_at(now)
                 if self._story.release_at(now) != release:
                     release = self._story.release_at(now)
                     features.bring_out(self._folder, release)
                 self.progress.date = str(row["departs"].date())
-                version = self._router.version_at(index, planned)
-                task = asyncio.create_task(self._predict(session, index, row, version, release))
+                await self._open.acquire()
+                task = asyncio.create_task(self._predict(session, index, row, now))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
                 self._send_due(time.monotonic())
@@ -217,11 +216,10 @@ class Replay:
             json.dumps({**asdict(self.progress), "final": True, "labels_acknowledged": stats.acknowledged}), flush=True
         )
 
-    async def _predict(
-        self, session: aiohttp.ClientSession, index: int, row: dict[str, Any], version: str, release: str
-    ) -> None:
+    async def _predict(self, session: aiohttp.ClientSession, index: int, row: dict[str, Any], now: float) -> None:
+        release = self._story.release_at(now)
         served = features.of_flight(clean(row), release)
-        begun = time.monotonic()
+        version, begun = self._router.version_at(index, now), time.monotonic()
         self.progress.sent += 1
         try:
             async with session.post(self._servers[version] + serve.PATH, json={"instances": [served]}) as response:

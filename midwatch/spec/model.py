@@ -22,6 +22,7 @@ from midwatch.spec.console import Console
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
 from midwatch.spec.evaluation import Evaluator
+from midwatch.spec.explainer import Explainer
 from midwatch.spec.explanations import Explanations
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.grafana import Grafana
@@ -137,6 +138,8 @@ class Model(Strict):
     """What its groups may not differ in."""
     explanations: Explanations | None = None
     """That attributions of its features are counted."""
+    explainer: Explainer | None = None
+    """The [service](explanations.md#in-a-cluster) that explains a version of it, in the cluster of `kubernetes`."""
     promotion: Promotion | None = None
     """What a version needs before it becomes champion."""
     regression: Regression | None = None

@@ -12,9 +12,9 @@ import numpy as np
 
 from midwatch.errors import MidwatchError
 from monitors.explainer import background, permutations
-from monitors.explainer.background import Sample
+from monitors.explainer.background import RowError, Sample
 from monitors.explainer.explanation import EXACT_TOLERANCE, Explanation, Floats, Rows, Stopped
-from monitors.explainer.model import Loaded, Model, ModelError, TreeModel
+from monitors.explainer.model import Loaded, Model, ModelError, RefusedError, TreeModel
 
 START_SECONDS = 60.0
 """Time for the answers to the background: a server that has just begun may be slow."""
@@ -72,7 +72,10 @@ class Explainer:
         return hashlib.blake2b(told.encode() + b"\0" + background.row_bytes(row), digest_size=16).digest()
 
     def explain(self, row: Rows, times: Times) -> Explanation:
-        """Explain the answer to a row; ModelError when there is none. The same row draws the same samples."""
+        """Explain the answer to a row; ModelError when there is none. The same row draws the same samples.
+
+        RowError where the model refuses this row and goes on answering others.
+        """
         if self.trees:
             return _exact(self.trees, row, self.output)
 
@@ -80,7 +83,25 @@ class Explainer:
             return _chosen(self.model.predict(rows, times.deadline - times.clock()), self.output)
 
         limits = permutations.Limits(precision=self.precision, until=times.until, clock=times.clock)
-        return permutations.explain(ask, row, self.answers, limits, int.from_bytes(self.key(row)[:8]))
+        try:
+            return permutations.explain(ask, row, self.answers, limits, int.from_bytes(self.key(row)[:8]))
+        except RefusedError as error:
+            self._ensure_others_are_refused(row, times)
+            raise ModelError(f"{error}: it takes the row, and refuses mixtures of it and the background") from error
+
+    def _ensure_others_are_refused(self, row: Rows, times: Times) -> None:
+        """Find out what a model refused that was asked for a row and mixtures of it with the background.
+
+        RowError where it is the row, and ModelError where the model refuses by now what it answered at the start.
+        """
+        try:
+            self.model.predict(row[np.newaxis], times.deadline - times.clock())
+        except RefusedError as error:
+            try:
+                self.model.predict(self.sample.rows[:1], times.deadline - times.clock())
+            except RefusedError as other:
+                raise ModelError(f"{other}: it refuses by now what it answered at the start") from other
+            raise RowError(f"is refused by the model: {error.words}") from error
 
 
 def build(

@@ -21,11 +21,22 @@ class ModelError(MidwatchError):
     """A model that cannot be loaded, or that gives no answer that can be explained."""
 
 
+class RefusedError(ModelError):
+    """Rows that the model does not take; `words` are its own."""
+
+    def __init__(self, text: str, words: str) -> None:
+        self.words = words
+        super().__init__(text)
+
+
 class Model(Protocol):
     """A model that is asked for answers: one for each row, or a line of them where it has several outputs."""
 
     def predict(self, rows: Rows, seconds: float) -> Floats:
-        """Answers within `seconds`, as far as the model can be held to that; ModelError when there is none."""
+        """Answers within `seconds`, as far as the model can be held to that; ModelError when there is none.
+
+        RefusedError where the model says that the rows are what is wrong.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

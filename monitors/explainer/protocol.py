@@ -40,8 +40,9 @@ Answer = Callable[[Sequence[Explanation]], bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Rows to explain, and what makes the answer of their explanations."""
+    """Rows to explain, what the request calls them, and what makes the answer of their explanations."""
 
+    key: str
     rows: Sequence[Rows]
     answer: Answer
 
@@ -50,7 +51,7 @@ def first(body: bytes, explainer: Explainer, most_rows: int) -> Asked:
     """Read `{"instances": [...]}`; RequestError when it is none."""
     instances = _document(body).get("instances")
     rows = _rows(instances, "instances", explainer, most_rows)
-    return Asked(rows=rows, answer=lambda explanations: _first_answer(explainer, explanations))
+    return Asked(key="instances", rows=rows, answer=lambda explanations: _first_answer(explainer, explanations))
 
 
 def _first_answer(explainer: Explainer, explanations: Sequence[Explanation]) -> bytes:
@@ -89,6 +90,7 @@ def second(body: bytes, explainer: Explainer, most_rows: int) -> Asked:
     rows = _rows(_of_tensors(document.get("inputs"), explainer.sample.columns), "inputs", explainer, most_rows)
     identity = document.get("id")
     return Asked(
+        key="inputs",
         rows=rows,
         answer=lambda explanations: _second_answer(explainer, explanations, {"id": identity} if identity else {}),
     )

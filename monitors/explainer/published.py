@@ -19,6 +19,11 @@ class Reason(StrEnum):
     MODEL_FAILED = "model_failed"
     FAILED = "failed"
     INVALID = "invalid"
+    REFUSED = "refused"
+
+
+CALLERS = frozenset({Reason.INVALID, Reason.REFUSED})
+"""Mistakes of whoever asks, which count as no error of the service."""
 
 
 class Published:
@@ -43,7 +48,7 @@ class Published:
     def refuse(self, reason: Reason) -> None:
         """Count a request that was not."""
         self._refusals[reason] += 1
-        self._outcomes["error"] += reason is not Reason.INVALID
+        self._outcomes["error"] += reason not in CALLERS
 
     def explained(self, explanation: Explanation) -> None:
         """Count a row that was explained, and not found in the cache."""

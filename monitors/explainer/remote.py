@@ -22,13 +22,28 @@ import urllib3
 from midwatch import http_access
 from midwatch.instrument import SYNTHETIC_HEADER
 from monitors.explainer.explanation import Floats, Rows
-from monitors.explainer.model import ModelError, as_answers
+from monitors.explainer.model import ModelError, RefusedError, as_answers
 
 BATCH_ROWS = 500
 """Rows of one request: a body of some hundred kilobytes."""
 MAX_ANSWER_BYTES = 16 << 20
 PIECE = 64 << 10
 LEAST_SECONDS = 0.001
+MOST_WORDS = 200
+"""Characters of a server's own words that are passed on."""
+_NOT_OF_THE_ROWS = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.FAILED_DEPENDENCY,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
+"""Statuses of 400 and more that are about who asks, and when. By others a server says that the request is what is
+wrong: KServe's by 400, MLServer's by 400 and whatever a runtime raises, FastAPI's by 422."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +85,10 @@ class RemoteModel:
 
 
 def posted(pool: urllib3.PoolManager, url: str, document: Any, access: Access, seconds: float) -> bytes:
-    """The answer to a document within `seconds`; ModelError for another status than 200, and when there is none."""
+    """The answer to a document within `seconds`; ModelError for another status than 200, and when there is none.
+
+    RefusedError where the status says that the document is what is wrong.
+    """
     if seconds < LEAST_SECONDS:
         raise ModelError(f"{url}: there is no time left to ask it")
     headers = {"content-type": "application/json", SYNTHETIC_HEADER: "true"}
@@ -92,10 +110,25 @@ def posted(pool: urllib3.PoolManager, url: str, document: Any, access: Access, s
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise ModelError(f"{url}: no answer: {type(error).__name__}") from error
     if answer.status != HTTPStatus.OK:
-        raise ModelError(f"{url}: {answer.status} {' '.join(content[:200].decode(errors='replace').split())}")
+        words = f"{answer.status} {_words(content)}".rstrip()
+        said = f"{url}: {words}"
+        if 400 <= answer.status < 500 and answer.status not in _NOT_OF_THE_ROWS:
+            raise RefusedError(said, words)
+        raise ModelError(said)
     if len(content) > MAX_ANSWER_BYTES:
         raise ModelError(f"{url}: the answer has more than {MAX_ANSWER_BYTES >> 20} MiB")
     return content
+
+
+def _words(content: bytes) -> str:
+    """What a server says is wrong: `error` of KServe's and MLServer's, `detail` of FastAPI's, or the text itself."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        document = None
+    told = [document.get(name) for name in ("error", "detail", "message")] if isinstance(document, dict) else []
+    words = next((one for one in told if isinstance(one, str) and one), None) or content.decode(errors="replace")
+    return " ".join(words.split())[:MOST_WORDS]
 
 
 def _content(answer: urllib3.BaseHTTPResponse, until: float) -> bytes:

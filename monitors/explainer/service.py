@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
@@ -37,6 +37,7 @@ _STATUS: Mapping[Reason, HTTPStatus] = {
     Reason.DEADLINE: HTTPStatus.GATEWAY_TIMEOUT,
     Reason.MODEL_FAILED: HTTPStatus.BAD_GATEWAY,
     Reason.FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Reason.REFUSED: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 _AGAIN = (Reason.BUSY, Reason.DEADLINE)
 """Reasons for which the same request may be explained later."""
@@ -182,7 +183,7 @@ class Service:
         self._open -= 1
         if isinstance(result, Failure):
             if not job.cancelled.is_set():
-                self._refuse(waiter.respond, result)
+                self._refuse(waiter.respond, _of_request(result, waiter, keys))
             return
         self._usual_seconds += ((time.monotonic() - waiter.begun) - self._usual_seconds) / 10
         for key, explanation in zip(keys, result, strict=True):
@@ -221,6 +222,14 @@ class _Waiter:
     known: Sequence[Explanation | None]
     begun: float
     respond: Respond
+
+
+def _of_request(failure: Failure, waiter: _Waiter, keys: Sequence[bytes]) -> Failure:
+    """A failure of the rows that were explained now, by the place of its row among all of the request."""
+    if failure.row is None:
+        return failure
+    place = waiter.keys.index(keys[failure.row])
+    return replace(failure, row=place, text=f"{waiter.asked.key}[{place}] {failure.text}")
 
 
 def _ensure_method(request: Request, method: bytes) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from midwatch.errors import MidwatchError
+from monitors.explainer.background import RowError
 from monitors.explainer.explainer import Explainer, Times
 from monitors.explainer.explanation import Explanation, Rows
 from monitors.explainer.published import Reason
@@ -30,10 +31,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a job has no explanations."""
+    """Why a job has no explanations; `row` is the place of the one that has none, where it is one's own fault."""
 
     reason: Reason
     text: str
+    row: int | None = None
 
 
 Result = list[Explanation] | Failure
@@ -91,7 +93,7 @@ class Workers:
             _log.exception("an explanation failed")
             return Failure(reason=Reason.FAILED, text=f"unexpected {type(error).__name__}; the log says where")
 
-    def _explained(self, job: Job) -> list[Explanation]:
+    def _explained(self, job: Job) -> Result:
         explanations = []
         for place, row in enumerate(job.rows):
             now = self._clock()
@@ -99,5 +101,8 @@ class Workers:
                 raise TimeoutError
             share = (job.until - now) * (1 - RESERVE) / (len(job.rows) - place)
             times = Times(until=now + min(self._budget, share), deadline=job.until, clock=self._clock)
-            explanations.append(self._explainer.explain(row, times))
+            try:
+                explanations.append(self._explainer.explain(row, times))
+            except RowError as error:
+                return Failure(reason=Reason.REFUSED, text=str(error), row=place)
         return explanations

@@ -155,7 +155,7 @@ def ask(querier: Querier, models: Sequence[Model], window: Window, *, labels: bo
         by_metric: dict[Metric, set[str]] = defaultdict(set)
         for model in models:
             for promise in model.fairness:
-                for metric in (total_of(promise), _at_once(promise)):
+                for metric in (total_of(promise), at_once(promise)):
                     by_metric[metric].add(model.name)
         where = {metrics.REQUESTS: {"outcome": "ok"}}
         return {
@@ -189,10 +189,10 @@ def total_of(promise: Fairness) -> Metric:
     for those.
     """
     is_of_labels = promise.measure not in BY_ERROR | BY_RANK | {"demographic_parity"}
-    return metrics.SETTLED if is_of_labels else _at_once(promise)
+    return metrics.SETTLED if is_of_labels else at_once(promise)
 
 
-def _at_once(promise: Fairness) -> Metric:
+def at_once(promise: Fairness) -> Metric:
     """What counts all predictions that a promise is of when they come."""
     return metrics.REQUESTS if promise.measure in BY_ERROR | BY_RANK else metrics.PREDICTIONS
 

@@ -55,9 +55,13 @@ class Ungrouped:
         """Why they leave open whether all groups are alike; empty where they are too few to be a group that matters."""
         if self.total is None:
             return self.said
-        if self.number < max(min_events, MATTERS * self.total):
+        if not self.matters(min_events):
             return ""
         return f"within the limit among the others, but {self.said}: they may be a group that is apart"
+
+    def matters(self, min_events: int) -> bool:
+        """Whether they are known to be enough for a group that has to be judged."""
+        return self.total is not None and self.number >= max(min_events, MATTERS * self.total)
 
     @property
     def _have(self) -> str:
@@ -73,18 +77,26 @@ def count(promise: Fairness, attribute: str, version: Version, asked: Asked, fir
 
     Of a version whose predictions began to have the attribute later, what was before is not judged and not counted.
     """
-    every = total_of(promise)
-    counts, needed = _grouped(promise, asked)
-    grouped = _sum(row for cell, row in counts.get(version, {}).items() if cell[0] == attribute)[first:]
-    total = _sum(asked.totals.get(every.name, {}).get(version, {}).values())[first:]
-    told = _begun(grouped, total)
+    _, needed = _grouped(promise, asked)
+    grouped, total = by_block(promise, attribute, version, asked, first)
+    told = begun(grouped, total)
     with_group, number = float(grouped[told:].sum()), float(total[told:].sum())
     return Ungrouped(
         number=max(0.0, number - with_group),
         total=None if grouped.any() and not total.any() else number,
         lacks=(*needed, *attribute.split(CROSS)),
-        counter=every.name,
+        counter=total_of(promise).name,
     )
+
+
+def by_block(
+    promise: Fairness, attribute: str, version: Version, asked: Asked, first: int = 0
+) -> tuple[Floats, Floats]:
+    """Predictions of a version that have a group of an attribute, and all, by block from the block `first` on."""
+    counts, _ = _grouped(promise, asked)
+    grouped = _sum(row for cell, row in counts.get(version, {}).items() if cell[0] == attribute)[first:]
+    total = _sum(asked.totals.get(total_of(promise).name, {}).get(version, {}).values())[first:]
+    return grouped, total
 
 
 def _sum(rows: Iterable[Floats]) -> Floats:
@@ -92,7 +104,7 @@ def _sum(rows: Iterable[Floats]) -> Floats:
     return found
 
 
-def _begun(grouped: Floats, total: Floats) -> int:
+def begun(grouped: Floats, total: Floats) -> int:
     """First block that could have the attribute throughout: after the one it came in, where others were before."""
     came = int(np.argmax(grouped > 0)) if grouped.any() else 0
     return came + 1 if total[:came].any() else came

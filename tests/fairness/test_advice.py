@@ -14,7 +14,7 @@ from midwatch import metrics
 from midwatch.spec.fairness import Fairness
 from monitors.fairness import measures
 from monitors.fairness.advice import effect, reweighing, search, thresholds
-from monitors.fairness.advice.scene import Late, Scene
+from monitors.fairness.advice.scene import Late, Scene, Sent
 from monitors.fairness.advice.scores import Scores
 from monitors.fairness.bounds import Unlabelled
 from monitors.fairness.measures import MEASURES, Cells
@@ -208,6 +208,7 @@ def _scene(chosen_on: tuple[float, float], tested_on: tuple[float, float]) -> Sc
         labelled=labelled,
         missing=Unlabelled(positive=np.zeros(2), negative=np.zeros(2)),
         late=Late(unlabelled=0.0, came=0.0),
+        sent=Sent(finding=finding, grouped=nothing[0], total=nothing[0], start=0.0, block=600.0),
         scores=Scores(positives=positives, negatives=negatives),
     )
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from midwatch import metrics
+from monitors.canary.times import moment
 from tests.canary.arms import prometheus_with
 from tests.conftest import midwatch_here, platform_document
 from tests.fairness.test_judge_command import BLOCK, BLOCKS, END, Seeded, _course
@@ -65,6 +66,25 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         errors = rng.exponential({"a": 10.0, "b": 30.0}[country], size=(BLOCKS, 60))
         past.errors("prices", country, errors, bound=20)
         past.errors("lost", country, errors, bound=20, unlabelled=60)
+    for name in ("unnamed", "spelled", "unfair"):
+        for group, rate in {"a": 0.4, "b": 0.1 if name == "unfair" else 0.4}.items():
+            past.predictions(name, group, _course(rng, rate, 600))
+    lost = np.maximum(np.arange(BLOCKS + 1) - 60, 0)  # from the 60th block on half of the predictions are in no group
+    past.every("ml_predictions_total", 1200 * lost, "unnamed", "none", predicted="fine")
+    past.course("ml_group_predictions_total", 1200 * lost, model="unnamed", version="v1", attribute="age", group="old")
+    past.every("ml_predictions_total", 400 * np.arange(BLOCKS + 1), "unfair", "none", predicted="fine")
+    early = np.minimum(np.arange(BLOCKS + 1), 60)
+    past.every("ml_predictions_total", 1200 * early, "mended", "none", predicted="fine")
+    for group in RATES:
+        course = _course(rng, 0.4, 600)
+        past.predictions("mended", group, course)
+        past.predictions("crossed", group, course)
+        past.predictions("crossed", f"{group}\u00d7old", course / 2, "country\u00d7age")
+    half = {"model": "crossed", "version": "v1", "attribute": "age", "group": "old", "predicted": "fine"}
+    past.course("ml_group_predictions_total", 600 * np.arange(BLOCKS + 1), **half)
+    nobody = {"model": "spelled", "version": "v2", "predicted": "fine"}
+    past.course("ml_predictions_total", 50 * np.arange(BLOCKS + 1), **nobody)
+    past.course("ml_group_predictions_total", 50 * np.arange(BLOCKS + 1), **nobody, attribute="Country", group="a")
     past.predictions("young", "a", _course(rng, 0.4, 2))
     past.predictions("young", "b", _course(rng, 0.4, 2))
     with prometheus_with(past, tmp_path_factory.mktemp("advice")) as url:
@@ -72,7 +92,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _advise(prometheus: str, folder: Path, name: str, as_json: bool = True, **more: Any) -> Any:
-    groups = ["country", *filter(None, [more.get("within")])]
+    groups = ["country", *filter(None, [more.get("within"), more.get("crossed_with")])]
     template = platform_document()["models"][0] | {"slos": [], "groups": groups, "name": name}
     if "error_bound" in more:
         template |= {"task": "regression", "positive": None}
@@ -149,6 +169,53 @@ def test_errors_of_a_regression_are_advised_on_by_their_labels_and_counts(
     assert proposals["labels"]["fits"]
     assert "50.0% of a have no label" in proposals["labels"]["why"]
     assert any("raise label_maturity of lost" in step for step in proposals["labels"]["steps"])
+
+
+def test_the_attribute_is_asked_for_where_many_predictions_lack_it(prometheus: str, tmp_path: Path) -> None:
+    done, found = _advise(prometheus, tmp_path, "unnamed")
+    assert done.returncode == 3
+    proposal = found["attribute"]
+    assert proposal["fits"]
+    start = moment(END - 40 * BLOCK)
+    told = f"28.6% of the predictions have no country: 0.0% before {start}, 50.0% since"
+    assert proposal["why"] == told
+    sending, deciding = proposal["steps"]
+    assert sending == "send country with every prediction of unnamed v1"
+    assert deciding.startswith("2,232,000 more predictions (about 6d11h, as they come lately), all with country,")
+    done = _advise(prometheus, tmp_path, "unnamed", as_json=False)
+    assert f"+ attribute: {told}" in done.stdout
+
+
+def test_an_attribute_that_is_sent_under_another_spelling_is_named_with_the_version(
+    prometheus: str, tmp_path: Path
+) -> None:
+    done = _advise(prometheus, tmp_path, "spelled", as_json=False)
+    assert done.returncode == 3
+    assert "spelled v1" not in done.stdout.replace("spelled v1, country", ""), "v1 lacks nothing"
+    assert "5,000 predictions of spelled v2 have `Country` and the promise says `country`" in done.stdout
+    assert "100 events of each of two groups are the least that is judged" in done.stdout
+    assert "of the model's other versions fewer lack it (0.0% of v1)" in done.stdout
+
+
+def test_an_attribute_that_no_prediction_lacks_any_more_is_waited_for(prometheus: str, tmp_path: Path) -> None:
+    _, found = _advise(prometheus, tmp_path, "mended")
+    assert f"50.0% before {moment(END - 40 * BLOCK)}, 0.0% since" in found["attribute"]["why"]
+    assert found["attribute"]["steps"][0] == "wait: hardly any lack it now"
+
+
+def test_of_two_attributes_the_one_that_is_lacking_is_told(prometheus: str, tmp_path: Path) -> None:
+    _, found = _advise(prometheus, tmp_path, "crossed", crossed_with="age")
+    assert found["attribute"]["steps"][0] == (
+        "send country and age with every prediction of crossed v1 (0.0% have no country, 50.0% have no age)"
+    )
+
+
+def test_what_is_unfair_among_few_that_lack_the_attribute_stays_so_without_it(prometheus: str, tmp_path: Path) -> None:
+    done, found = _advise(prometheus, tmp_path, "unfair")
+    assert done.returncode == 1
+    assert not found["attribute"]["fits"]
+    assert "25.0% of the predictions have no country, since counting began at" in found["attribute"]["why"]
+    assert found["attribute"]["why"].endswith("what is shown of the others stays so")
 
 
 def test_a_gap_of_who_applies_is_no_reason_to_change_the_model(prometheus: str, tmp_path: Path) -> None:

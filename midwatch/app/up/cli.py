@@ -19,9 +19,9 @@ app = typer.Typer(help="Run the whole plane on this machine, with a live view.",
 SETTLE_SECONDS = 14.0
 """Left of the duration after the traffic, so that alerts can resolve and everything is scraped."""
 ENDLESS_TRAFFIC = 3600.0
-LATE_SECONDS = 60.0
+LATE_SECONDS = 180.0
 """How long past the duration a slow machine's traffic may take to end: what is cut off adds up to nothing."""
-COUNT_SECONDS = 15.0
+COUNT_SECONDS = 45.0
 """How long Prometheus may take to have seen every prediction."""
 
 

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 from midwatch import jobs
 from midwatch.app.workloads import executors
 from midwatch.app.workloads.pods import Object, Place
-from midwatch.app.workloads.services import port_of
+from midwatch.app.workloads.services import explainer_component, port_of
 from midwatch.spec import evaluation, promotion
+from midwatch.spec.explainer import explained
 from midwatch.spec.stream import Stream
 
 API_SERVER = (443, 6443)
@@ -42,6 +43,9 @@ def policies(place: Place) -> list[Object]:
     if evaluation.promised(platform):
         asked = [_dns(), {"ports": _tcp(prometheus)}]
         found.append(_allow(place, "evaluator", port_of(platform.evaluator.listen), asked))
+    for model, explainer in explained(platform):  # a server's pods listen elsewhere than its Service: on any port
+        asked = [{}] if explainer.asks_a_server else []
+        found.append(_allow(place, explainer_component(model), explainer.port, asked))
     if platform.stream is not None:
         found += _stream(place, platform.stream)
     recovery = platform.disaster_recovery

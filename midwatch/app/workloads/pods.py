@@ -96,6 +96,12 @@ def container(place: Place, wanted: Container) -> Object:
     }
 
 
+def without_platform(made: Object) -> Object:
+    """A container that reads nothing of the platform's and keeps nothing."""
+    mounts = [one for one in made["volumeMounts"] if one["name"] not in ("platform", "state")]
+    return made | {"volumeMounts": mounts}
+
+
 def _probe(path: str, *, period: int, failures: int) -> Object:
     return {
         "httpGet": {"path": path, "port": "http"},

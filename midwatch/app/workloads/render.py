@@ -31,6 +31,8 @@ def render_objects(platform: Platform, text: str) -> dict[str, str]:
         parts["incidents"] = services.incidents(place)
     if evaluation.promised(platform):
         parts["evaluator"] = services.evaluator(place)
+    if any(model.explainer for model in platform.models):
+        parts["explainers"] = services.explainers(place)
     if platform.stream is not None:
         parts["stream"] = services.stream(place, platform.stream)
     recovery = platform.disaster_recovery

@@ -1,4 +1,4 @@
-"""The services of the plane: exporter, gate, loop, what asks or judges beside them, console."""
+"""The services of the plane: exporter, gate, loop, what asks, judges or explains beside them, console."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping
 
 from midwatch import jobs, object_names, rbac
 from midwatch.app.workloads import executors, loop_rights, pods, triggers
-from midwatch.app.workloads.pods import Container, Object, Place, Pod
+from midwatch.app.workloads.pods import KEY, Container, Mounted, Object, Place, Pod
 from midwatch.http_access import parse_address
 from midwatch.spec import dr as recovery_spec
+from midwatch.spec import explainer as explainer_spec
 from midwatch.spec import loop as loop_spec
 from midwatch.spec.canary import SecretKey
 from midwatch.spec.console import Console
 from midwatch.spec.drift import PipelineRun
+from midwatch.spec.explainer import Explainer
 from midwatch.spec.kubernetes import Resources, Stateful
+from midwatch.spec.model import Model
 from midwatch.spec.scraped import Scraped
 from midwatch.spec.stream import Stream
 
@@ -25,6 +28,8 @@ CONSOLE = "midwatch-console"
 LOOP = "midwatch-loop"
 INCIDENTS = "midwatch-incidents"
 EVALUATOR = "midwatch-evaluator"
+EXPLAINER = "midwatch-explainer"
+MODEL_TOKEN_FOLDER = "/run/secrets/model-token"  # noqa: S105 - the folder of one
 STREAM = "midwatch-stream"
 RECOVERY = "midwatch-recovery-exporter"
 SYSTEMS = "midwatch-systems"
@@ -358,6 +363,70 @@ def console(place: Place, settings: Console) -> list[Object]:
         _budget(place, CONSOLE, pod.component),
         _service(place, CONSOLE, pod.component, port),
     ]
+
+
+def explainers(place: Place) -> list[Object]:
+    """What explains models: a Deployment for each, of an image that has the model, and nothing of the platform's."""
+    found = [rbac.service_account(place.metadata(EXPLAINER, "explainer"))]
+    for model, settings in explainer_spec.explained(place.platform):
+        found += _explainer(place, model, settings)
+    return found
+
+
+def _explainer(place: Place, model: Model, settings: Explainer) -> list[Object]:
+    """One pod: its cache is its own, and Prometheus scrapes it by the Service's name."""
+    name, component = explainer_spec.service_name(model), explainer_component(model)
+    token = Mounted(
+        volume="token", secret=settings.token_secret or place.settings.token_secret, folder=pods.TOKEN_FOLDER, key=KEY
+    )
+    of_model = Mounted(
+        volume="model-token", secret=settings.model_token_secret or "", folder=MODEL_TOKEN_FOLDER, key=KEY
+    )
+    further = enumerate(sorted(explainer_spec.mounted_secrets(place.settings, settings).items()))
+    mounted = [
+        token,
+        pods.metrics_token(place),
+        *([of_model] if settings.model_token_secret else []),
+        *(Mounted(volume=f"secret-{number}", secret=secret, folder=folder) for number, (secret, folder) in further),
+    ]
+    wanted = Container(
+        name="explainer",
+        words=("explain", "serve", *_explainer_words(model, settings), *_TOKENS),
+        port=settings.port,
+        ready="/readyz",
+        resources=settings.resources,
+        secrets=mounted,
+    )
+    pod = Pod(
+        component=component,
+        container=pods.without_platform(pods.container(place, wanted)) | {"image": settings.image},
+        volumes=[one.as_volume() for one in mounted],
+        account=EXPLAINER,
+    )
+    return [
+        _deployment(place, name, pod),
+        _budget(place, name, component),
+        _service(place, name, component, settings.port),
+    ]
+
+
+def explainer_component(model: Model) -> str:
+    """The part of a model's explainer, by which its pods are selected."""
+    return f"explainer-{model.name}"
+
+
+def _explainer_words(model: Model, settings: Explainer) -> Iterator[str]:
+    """Options, each with its value in one word: a value may begin with a dash."""
+    yield f"--model={model.name}"
+    yield f"--version={settings.version}"
+    yield f"--from={settings.source}"
+    yield f"--background={settings.background}"
+    if settings.output is not None:
+        yield f"--output={settings.output}"
+    yield f"--listen=0.0.0.0:{settings.port}"
+    yield f"--threads={settings.threads}"
+    if settings.model_token_secret is not None:
+        yield f"--model-token-file={MODEL_TOKEN_FOLDER}/{KEY}"
 
 
 # Objects -------------------------------------------------------------------------------------------------------------

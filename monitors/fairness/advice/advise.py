@@ -10,18 +10,21 @@ import numpy as np
 
 from midwatch.spec.model import Model
 from monitors.canary.series import Querier
-from monitors.fairness import promises
-from monitors.fairness.advice import data, fetch, labels, mix, reweighing, thresholds
+from monitors.fairness import promises, runs, small_cells, ungrouped
+from monitors.fairness.advice import data, fetch, labels, lacking, mix, reweighing, thresholds
 from monitors.fairness.advice.fetch import Scored
 from monitors.fairness.advice.proposal import Kind, Proposal
-from monitors.fairness.advice.scene import Late, Scene
+from monitors.fairness.advice.scene import Late, Scene, Sent
 from monitors.fairness.bounds import Unlabelled
-from monitors.fairness.fetch import Cell
+from monitors.fairness.fetch import Cell, Version, at_once
 from monitors.fairness.looks import Look
 from monitors.fairness.measures import MEASURES, Cells
 from monitors.fairness.projection import Floats
 from monitors.fairness.promises import Finding
 from monitors.fairness.verdict import Verdict
+
+_OF_WHAT_IS_SEEN = (lacking.propose, labels.propose, data.propose, mix.propose)
+"""Proposals that leave the model as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +55,28 @@ def advise(querier: Querier, look: Look, version: str | None) -> list[Advice]:
         if version in (None, one.version):
             by_promise[one.model, one.version, one.promise.key].append(one)
     by_name = {model.name: model for model in look.models}
-    return [_advice(by_name[own[0].model], tuple(own), look, scored) for own in by_promise.values()]
+    lack = {one.model for one in look.findings if one.ungrouped.matters(one.promise.min_events)}
+    sent = fetch.attributes(querier, [by_name[name] for name in lack], look.window) if lack else {}
+    return [_advice(by_name[own[0].model], tuple(own), look, scored, sent) for own in by_promise.values()]
 
 
-def _advice(model: Model, findings: tuple[Finding, ...], look: Look, scored: Scored) -> Advice:
+def _advice(
+    model: Model,
+    findings: tuple[Finding, ...],
+    look: Look,
+    scored: Scored,
+    sent: Mapping[Version, Mapping[str, Floats]],
+) -> Advice:
     kept = Advice(findings=findings, proposals=())
     if kept.is_kept:
         return kept
-    proposals = list(_proposals(_scene(model, findings, look, scored)))
+    proposals = list(_proposals(_scene(model, findings, look, scored, sent)))
     return Advice(findings=findings, proposals=tuple(sorted(proposals, key=lambda one: not one.fits)))
 
 
 def _proposals(scene: Scene) -> Iterator[Proposal]:
     """All kinds; what changes the model is for a gap that is shown, and that is not one of who applies."""
-    first = [found for of in (labels.propose, data.propose, mix.propose) if (found := of(scene)) is not None]
+    first = [found for of in _OF_WHAT_IS_SEEN if (found := of(scene)) is not None]
     yield from first
     is_mix = any(one.kind is Kind.MIX and one.fits for one in first)
     is_unfair = any(one.judgement.verdict is Verdict.UNFAIR or one.judgement.became_unfair for one in scene.findings)
@@ -88,11 +99,17 @@ def _proposals(scene: Scene) -> Iterator[Proposal]:
             yield propose(scene)
 
 
-def _scene(model: Model, findings: tuple[Finding, ...], look: Look, scored: Scored) -> Scene:
+def _scene(
+    model: Model,
+    findings: tuple[Finding, ...],
+    look: Look,
+    scored: Scored,
+    sent: Mapping[Version, Mapping[str, Floats]],
+) -> Scene:
     first = findings[0]
-    version, attribute = (first.model, first.version), first.promise.compared
+    version, compared = (first.model, first.version), first.promise.compared
     groups = tuple(rate.group for rate in first.judgement.rates)
-    count = _Counts(attribute, groups, model.positive or "", look.window.size)
+    count = _Counts(compared, groups, model.positive or "", look.window.size)
     labelled = count.cells(look.asked.labelled.get(version, {}))
     missing = count.missing(look.asked.settled.get(version, {}), labelled)
     came = scored.late.get(version, 0.0)
@@ -103,7 +120,39 @@ def _scene(model: Model, findings: tuple[Finding, ...], look: Look, scored: Scor
         labelled=labelled,
         missing=missing,
         late=Late(unlabelled=max(float(missing.positive.sum() + missing.negative.sum()), came), came=came),
-        scores=scored.scores(version, attribute, groups, look.window.size),
+        scores=scored.scores(version, compared, groups, look.window.size),
+        sent=_sent(max(findings, key=lambda one: one.ungrouped.number), look, sent),
+    )
+
+
+def _sent(finding: Finding, look: Look, sent: Mapping[Version, Mapping[str, Floats]]) -> Sent:
+    """What was sent since the counting that a finding is of began."""
+    promise, window, asked = finding.promise, look.window, look.asked
+    version = finding.model, finding.version
+    compared = (mix.is_stratified(finding) and promise.stratified) or promise.compared
+    run = runs.run_of(finding.since, window.start, window.block, window.size)
+    grouped, total = ungrouped.by_block(promise, compared, version, asked, run.first)
+    begun = ungrouped.begun(grouped, total)
+    first = run.first + begun
+    others = {
+        other: ungrouped.count(promise, compared, (finding.model, other), asked, 0)
+        for name, other in sorted(asked.versions)
+        if name == finding.model and other != finding.version
+    }
+    every = asked.totals.get(at_once(promise).name, {}).get(version, {}).values()
+    return Sent(
+        finding=finding,
+        grouped=grouped[begun:] if grouped.size else np.zeros(total[begun:].size),
+        total=total[begun:],
+        start=window.start + window.block * first,
+        block=window.block,
+        by_name={name: float(row[first:].sum()) for name, row in sent.get(version, {}).items()},
+        every=float(sum(row[first:].sum() for row in every)),
+        others={
+            other: said.share
+            for other, said in others.items()
+            if said.share is not None and said.total is not None and said.total >= small_cells.LEAST
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""Histograms of scores by group, and labels that came late, from Prometheus."""
+"""Histograms of scores by group, labels that came late, and attributes that are sent, from Prometheus."""
 
 from __future__ import annotations
 
@@ -75,6 +75,21 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Scored:
         late=late(),
         queries=tuple(queries),
     )
+
+
+def attributes(querier: Querier, models: Sequence[Model], window: Window) -> dict[Version, dict[str, Floats]]:
+    """Predictions of some models that have each attribute that is counted, promised or not, by version and block.
+
+    QueryError where Prometheus does not answer.
+    """
+    query = promql.select(metrics.GROUP_PREDICTIONS, model=fetch.any_of(sorted(model.name for model in models)))
+    found: dict[Version, dict[str, Floats]] = {}
+    for version, cells in fetch.counted(fetch.points(querier, query, window), window).items():
+        by_name: dict[str, Floats] = defaultdict(lambda: np.zeros(window.size))
+        for (attribute, *_), row in cells.items():
+            by_name[attribute] += row
+        found[version] = dict(by_name)
+    return found
 
 
 def _late(lines: Sequence[Line], window: Window) -> dict[Version, float]:

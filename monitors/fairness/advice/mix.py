@@ -11,10 +11,10 @@ from monitors.fairness.verdict import Verdict
 def propose(scene: Scene) -> Proposal | None:
     """Whether the gap is one of who applies; None where the promise names nothing to compare within, or no gap is."""
     within = scene.promise.within
-    pooled = [one for one in scene.findings if not _is_stratified(one)]
+    pooled = [one for one in scene.findings if not is_stratified(one)]
     if within is None or not any(one.judgement.verdict is Verdict.UNFAIR for one in pooled):
         return None
-    inside = [one.judgement.verdict for one in scene.findings if _is_stratified(one)]
+    inside = [one.judgement.verdict for one in scene.findings if is_stratified(one)]
     if any(verdict is Verdict.UNFAIR for verdict in inside):
         return Proposal(kind=Kind.MIX, fits=False, why=f"groups differ within {within} as well: it is the model")
     if any(verdict is Verdict.UNKNOWN for verdict in inside):
@@ -29,5 +29,6 @@ def propose(scene: Scene) -> Proposal | None:
     )
 
 
-def _is_stratified(finding: Finding) -> bool:
+def is_stratified(finding: Finding) -> bool:
+    """Whether a finding is of groups among their like."""
     return finding.promise.within is not None and finding.rate.endswith(f" within {finding.promise.within}")

@@ -11,6 +11,7 @@ from monitors.fairness.advice.effect import Effect
 class Kind(StrEnum):
     """What a proposal changes."""
 
+    ATTRIBUTE = "attribute"
     LABELS = "labels"
     DATA = "data"
     MIX = "mix"

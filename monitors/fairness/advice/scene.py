@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,11 +28,30 @@ class Late:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sent:
+    """How many predictions of a finding have a group and how many there are, by block of `block` seconds from `start`.
+
+    `by_name` are those of the version that have each attribute, of `every`, counted as they come; empty where that was
+    not asked for. `others` are shares of the predictions of the model's other versions that have no group.
+    """
+
+    finding: Finding
+    grouped: Floats
+    total: Floats
+    start: float
+    block: float
+    by_name: Mapping[str, float] = field(default_factory=dict)
+    every: float = 0.0
+    others: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """Counts of a promise: `labelled` by group and block, `missing` by group, `scores` by group, bin and block.
 
     `scores` is None where no histogram by group is kept. `findings` are what was judged of the promise: pooled, and
-    within strata if it has some. `positive` is the model's positive class.
+    within strata if it has some. `positive` is the model's positive class. `sent` is of the finding that most
+    predictions have no group of.
     """
 
     findings: tuple[Finding, ...]
@@ -42,6 +61,7 @@ class Scene:
     missing: Unlabelled
     late: Late
     scores: Scores | None
+    sent: Sent
 
     @property
     def promise(self) -> Fairness:

@@ -54,6 +54,7 @@
   "kubernetes/plane-loop" "workloads"
   "kubernetes/plane-incidents" "workloads"
   "kubernetes/plane-evaluator" "workloads"
+  "kubernetes/plane-explainers" "workloads"
   "kubernetes/plane-stream" "workloads"
   "kubernetes/plane-console" "workloads"
   "kubernetes/plane-recovery" "workloads"
@@ -150,7 +151,7 @@
 {{- if $values.tolerations }}{{ $_ := set $spec "tolerations" $values.tolerations }}{{ end }}
 {{- if $values.priorityClassName }}{{ $_ := set $spec "priorityClassName" $values.priorityClassName }}{{ end }}
 {{- range $spec.containers }}
-{{- if $values.image }}{{ $_ := set . "image" $values.image }}{{ end }}
+{{- if and $values.image (not (has .name (list "explainer" "stream"))) }}{{ $_ := set . "image" $values.image }}{{ end }}
 {{- if $values.imagePullPolicy }}{{ $_ := set . "imagePullPolicy" $values.imagePullPolicy }}{{ end }}
 {{- if hasKey $values.resources .name }}
 {{- $_ := set . "resources" (mergeOverwrite (deepCopy .resources) (index $values.resources .name)) }}
