@@ -89,7 +89,7 @@ def _promises(platform: Platform) -> Iterator[_Promise]:
         for promise in model.fairness:
             yield _Promise(f"fairness of {model.name} by {promise.attribute}", promise.over, _FAIRNESS)
         if model.explanations:
-            seconds = model.explanations.window * (model.explanations.windows + 2)  # the last two are beside them
+            seconds = model.explanations.window * (model.explanations.windows + 1)
             yield _Promise(f"attributions of {model.name}", seconds, _ATTRIBUTIONS)
     for one in objectives.of_platform(platform):
         name = f"{one.subject} {one.slo.name}"

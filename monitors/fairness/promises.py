@@ -498,7 +498,7 @@ def _reason(judgement: Judgement, promise: Fairness) -> str:
     if judgement.waits_for:
         names = ", ".join(judgement.waits_for)
         return f"the other groups are within the limit, but fewer than {promise.min_events} events are of {names}"
-    few = ", ".join(judgement.left_out)
+    few = ", ".join(name for name in judgement.left_out if name in judgement.events)
     said = _said(judgement, promise)
     return f"{said}; fewer than {promise.min_events} are of {few}" if few else said
 
