@@ -15,7 +15,6 @@ from midwatch.app.console.queries import Answer
 from midwatch.app.judged_fairness import Judged, Names
 from midwatch.html import About, numbers
 from midwatch.html.charts import Band, Chart, Line
-from midwatch.spec.model import Model
 
 MOST_HISTORIES = 8
 """Histories of gaps that are drawn: those of the worst promises."""
