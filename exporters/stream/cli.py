@@ -14,7 +14,15 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="The exporter
 
 @app.callback()
 def _group() -> None:
-    """A group of commands, though there is one."""
+    """A group of commands, though people run one."""
+
+
+@app.command(hidden=True)
+def executor() -> None:
+    """Become the Java of an executor: the command of the pods that Spark makes for a driver in a cluster."""
+    from exporters.stream import executor as java
+
+    java.become()
 
 
 @app.command()

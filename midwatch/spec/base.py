@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -38,6 +38,19 @@ HostPort = Annotated[
     str, BeforeValidator(_host_port, json_schema_input_type=Annotated[str, Field(pattern=f"^{_HOST_PORT}$")])
 ]
 """Where a program answers; an address of IPv6 stands in brackets."""
+
+
+def _each_once(names: list[str]) -> list[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise ValueError(f"has {name} twice; write each once")
+        seen.add(name.lower())
+    return names
+
+
+HostPorts = Annotated[list[HostPort], Field(min_length=1), AfterValidator(_each_once)]
+"""Where several programs of one kind answer, each of which stands there once. Names of hosts have no case."""
 
 
 class Strict(BaseModel):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from midwatch.spec.base import Finding, Name, Place, Strict
 
@@ -78,15 +79,61 @@ class ExporterPods(Stateful):
     """What its container asks for."""
 
 
+def _free(settings: dict[str, str]) -> dict[str, str]:
+    if taken := min((name for name in settings if name in FIXED or name.startswith(FIXED_PARTS)), default=None):
+        raise ValueError(f"has {taken}, which the rendered pods and network policies rely on; leave it out")
+    for name, value in settings.items():
+        if not re.fullmatch(r"spark\.[\w.-]+", name) or not value.isprintable():
+            raise ValueError(f"{name!r} is no setting of Spark on one line; write spark.NAME: value")
+    return settings
+
+
+FIXED = frozenset({"spark.master", "spark.submit.deployMode", "spark.port.maxRetries", "spark.blockManager.port"})
+"""Settings of Spark that are ours where it has executors in the cluster."""
+
+FIXED_PARTS = (
+    *("spark.driver.host", "spark.driver.bindAddress", "spark.driver.port", "spark.driver.blockManager."),
+    *("spark.kubernetes.namespace", "spark.kubernetes.driver.", "spark.kubernetes.container.image"),
+    *("spark.kubernetes.executor.podTemplate", "spark.kubernetes.executor.disableConfigMap"),
+    *("spark.executor.instances", "spark.executor.cores", "spark.dynamicAllocation."),
+)
+"""How the names of further such settings begin."""
+
+
+def _shared(address: str) -> str:
+    if address.startswith("file:"):
+        raise ValueError(
+            f"{address} is a folder of each machine; write the URL of a store, such as s3a://bucket/stream"
+        )
+    return address
+
+
+class StreamExecutors(Strict):
+    """Pods that work for the stream's driver: Spark makes them, and makes another where one is gone."""
+
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 2
+    """How many."""
+    cores: Annotated[int, Field(ge=1, le=64)] = 2
+    """Processors of each: as many tasks at once."""
+    memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")] = "2g"
+    """Memory of the Java of each, as Java writes it; two fifths more are kept for its Python."""
+    checkpoint: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S+$"), AfterValidator(_shared)]
+    """URL of Spark's checkpoint in a store that driver and executors reach, such as `s3a://bucket/stream`."""
+    settings: Annotated[dict[str, str], AfterValidator(_free)] = {}
+    """Further settings of Spark, such as the address of that store; no secrets: they are in a ConfigMap."""
+
+
 class StreamPods(Stateful):
-    """The driver of the stream: Spark runs in its pod. Checkpoint and counts are on its volume."""
+    """The driver of the stream. Checkpoint and counts are on its volume; Spark runs in its pod, or in executors."""
 
     image: str = "midwatch-stream:0.1.0"
     """An image [with Spark](stream.md#in-a-cluster): that of the plane has none."""
     storage: Quantity = "50Gi"
     """Size of the volume."""
     resources: Resources = Resources(cpu="2", memory="4Gi", memory_limit="8Gi")
-    """What its container asks for; `stream.cores` of it work."""
+    """What its container asks for; `stream.cores` of it work where it has no executors."""
+    executors: StreamExecutors | None = None
+    """Pods that do the work; without them it is done in the driver's."""
 
 
 class Kubernetes(Strict):
@@ -144,9 +191,29 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
     yield from _find_references(platform, platform.kubernetes)
     yield from _find_gate(platform, platform.kubernetes)
     yield from _find_account(platform, platform.kubernetes)
+    yield from _find_folders(platform, platform.kubernetes)
     for place, file in _secret_files(platform):
         if not _is_mounted(platform.kubernetes, file):
             yield place, f"no pod has {file}", "name its folder and Secret in kubernetes.secrets"
+
+
+def _find_folders(platform: Platform, settings: Kubernetes) -> Iterator[Finding]:
+    """Executors have no folder of the driver's: what the stream reads is in a store."""
+    if settings.stream.executors is None or platform.stream is None:
+        return
+    paths = {
+        "folders": [folder.path for folder in platform.stream.folders],
+        "tables": [table.path for table in platform.stream.tables],
+    }
+    for key, named in paths.items():
+        for index, path in enumerate(named):
+            if "://" not in path:
+                message = f"executors have no {path}: it is a folder of a machine"
+                yield (
+                    ("stream", key, index, "path"),
+                    message,
+                    "write the address of a store, such as s3://bucket/events",
+                )
 
 
 def _secret_files(platform: Platform) -> Iterator[tuple[Place, Path]]:

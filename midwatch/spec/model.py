@@ -14,7 +14,7 @@ from midwatch import metrics
 from midwatch.programs import Version, version_text
 from midwatch.spec import cron, observed
 from midwatch.spec.addresses import PlainUrl
-from midwatch.spec.base import HostPort, LabelName, Name, Strict, Topic
+from midwatch.spec.base import HostPort, HostPorts, LabelName, Name, Strict, Topic
 from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.channels import Channel
 from midwatch.spec.chaos import Chaos
@@ -324,7 +324,7 @@ SESSION = (1.0, 1800.0)
 class Kafka(Strict):
     """Topics that a fleet of exporters reads predictions and labels from (`midwatch exporter serve --kafka`)."""
 
-    brokers: Annotated[list[HostPort], Field(min_length=1)]
+    brokers: HostPorts
     """HOST:PORT of brokers that know the others."""
     topics: Annotated[list[Topic], Field(min_length=1, max_length=2)]
     """One topic of predictions and labels, or one of each: keyed by id, and partitioned alike."""

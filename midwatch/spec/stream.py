@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import posixpath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from midwatch.spec.base import HostPort, Strict, Topic
+from midwatch.spec.base import HostPorts, Strict, Topic
 from midwatch.spec.scraped import Scraped
 from midwatch.spec.values import Duration
 
@@ -36,12 +37,18 @@ Columns = Annotated[dict[str, str], AfterValidator(_known_fields)]
 Values = Annotated[Columns, AfterValidator(_of_all_rows)]
 
 
+def _each_once(topics: list[str]) -> list[str]:
+    if again := next((topic for topic in topics if topics.count(topic) > 1), None):
+        raise ValueError(f"has {again} twice; write each topic once")
+    return topics
+
+
 class KafkaTopics(Strict):
     """Topics with predictions, labels and inference logs, of one cluster of brokers."""
 
-    servers: Annotated[list[HostPort], Field(min_length=1)]
+    servers: HostPorts
     """HOST:PORT of brokers that know the others."""
-    topics: Annotated[list[Topic], Field(min_length=1)]
+    topics: Annotated[list[Topic], Field(min_length=1), AfterValidator(_each_once)]
     """The topics; a record has one or more of our events as JSON, or is a CloudEvent of an inference log."""
     begin: Literal["earliest", "latest"] = "earliest"
     """Where a new checkpoint begins; one that there is goes on where it was."""
@@ -113,7 +120,23 @@ class Stream(Scraped):
     def _has_a_source(self) -> Stream:
         if self.kafka is None and not self.folders and not self.tables:
             raise ValueError("needs something to read: kafka, folders or tables")
-        paths = [folder.path for folder in self.folders] + [table.path for table in self.tables]
-        if again := next((path for path in paths if paths.count(path) > 1), None):
-            raise ValueError(f"{again} is named twice: what is in it would be read twice")
+        places = [folder.path for folder in self.folders] + [table.path for table in self.tables]
+        for number, path in enumerate(places):
+            for other in places[:number]:
+                if _is_inside(path, other) or _is_inside(other, path):
+                    raise ValueError(f"{other} and {path} have files in common, which would be read twice")
         return self
+
+
+def _place(path: str) -> tuple[str, ...]:
+    """Parts of the one way to write a folder: Hadoop's three names of S3 are one, and `a/./b/` is `a/b`."""
+    scheme, _, rest = path.rpartition("://")
+    scheme = {"s3a": "s3", "s3n": "s3", "file": ""}.get(scheme.lower(), scheme.lower())
+    return (scheme, *PurePosixPath(posixpath.normpath(rest)).parts)
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    """Whether what is in a folder is read with another one: names below it that are hidden are not."""
+    inner, outer = _place(path), _place(folder)
+    below = inner[len(outer) :]
+    return inner[: len(outer)] == outer and not any(name.startswith((".", "_")) for name in below)

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ from midwatch import metrics
 from midwatch.errors import MidwatchError
 from midwatch.spec.stream import Stream
 from tests import otlp_receiver
+from tests.conftest import midwatch_here, platform_document
 
 PROMETHEUS = "http://prometheus:9090"
 
@@ -85,10 +87,42 @@ def test_a_stream_without_a_source_is_refused() -> None:
         Stream.model_validate({})
 
 
-def test_a_folder_that_is_named_twice_is_refused() -> None:
-    given = {"folders": [{"path": "events"}], "tables": [{"path": "events"}]}
-    with pytest.raises(ValidationError, match="events is named twice"):
-        Stream.model_validate(given)
+@pytest.mark.parametrize(
+    ("folder", "table"),
+    [
+        ("events", "events"),
+        ("events/", "./events"),
+        ("/data/events", "file:///data/events"),
+        ("s3://bucket/events", "s3a://bucket//events/"),
+        ("events", "events/eu"),
+        ("s3://bucket/events/eu", "s3://bucket/events"),
+    ],
+)
+def test_what_would_be_read_twice_is_refused(folder: str, table: str) -> None:
+    with pytest.raises(ValidationError, match="would be read twice"):
+        Stream.model_validate({"folders": [{"path": folder}], "tables": [{"path": table}]})
+
+
+def test_folders_beside_one_another_and_hidden_ones_are_read_once() -> None:
+    for paths in (["events", "events-eu"], ["s3://a/events", "s3://b/events"], ["events", "events/_old/eu"]):
+        assert len(Stream.model_validate({"folders": [{"path": path} for path in paths]}).folders) == 2
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("stream:\n  kafka:\n    servers: [a:1]\n    topics: [x, y, x]\n", 4),
+        ("stream:\n  kafka:\n    topics: [x]\n    servers: [a:1, A:1]\n", 4),
+        ("exporter:\n  kafka:\n    topics: [x]\n    brokers: [a:1, a:1]\n", 4),
+    ],
+    ids=["topic", "server", "broker"],
+)
+def test_what_a_list_names_twice_is_an_error_with_its_line(tmp_path: Path, section: str, line: int) -> None:
+    file = tmp_path / "platform.yaml"
+    file.write_text(section + yaml.safe_dump(platform_document()))
+    done = midwatch_here("check", "-f", file)
+    assert done.returncode == 2
+    assert f"platform.yaml:{line}: " in done.stderr and "twice" in done.stderr
 
 
 def test_a_stream_needs_delta_and_waits_for_files_only_where_it_reads_them() -> None:

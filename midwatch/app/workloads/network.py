@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from midwatch import jobs
+from midwatch.app.workloads import executors
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.app.workloads.services import explainer_component, port_of
 from midwatch.spec import evaluation, promotion
@@ -46,7 +47,7 @@ def policies(place: Place) -> list[Object]:
         asked = [{}] if explainer.asks_a_server else []
         found.append(_allow(place, explainer_component(model), explainer.port, asked))
     if platform.stream is not None:
-        found.append(_allow(place, "stream", port_of(platform.stream.listen), _reached_by_stream(platform.stream)))
+        found += _stream(place, platform.stream)
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
@@ -62,6 +63,22 @@ def _deny(place: Place) -> Object:
     """Chaos' own policy adds to it: policies allow, and never take away (Kubernetes, "Network Policies")."""
     labels = {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": place.platform.platform}
     return _policy(place, "midwatch-deny", "plane", {"podSelector": {"matchLabels": labels}})
+
+
+def _stream(place: Place, stream: Stream) -> list[Object]:
+    """The driver, and its executors: these reach it and one another, and wherever the store of the checkpoint is."""
+    port = port_of(stream.listen)
+    if place.settings.stream.executors is None:
+        return [_allow(place, "stream", port, _reached_by_stream(stream))]
+    workers = {"podSelector": {"matchLabels": place.labels(executors.COMPONENT)}}
+    driver = {"podSelector": {"matchLabels": place.labels("stream")}}
+    reached = _allow(place, "stream", port, [{}])
+    reached["spec"]["ingress"].append(
+        {"from": [workers], "ports": _tcp([executors.DRIVER_PORT, executors.BLOCKS_PORT])}
+    )
+    rule = {"from": [driver, dict(workers)], "ports": _tcp([executors.BLOCKS_PORT])}
+    spec = {"podSelector": {"matchLabels": place.labels(executors.COMPONENT)}, "ingress": [rule], "egress": [{}]}
+    return [reached, _policy(place, "midwatch-stream-executors", executors.COMPONENT, spec)]
 
 
 def _reached_by_stream(stream: Stream) -> list[Object]:

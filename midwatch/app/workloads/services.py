@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from midwatch import jobs, object_names, rbac
-from midwatch.app.workloads import loop_rights, pods, triggers
+from midwatch.app.workloads import executors, loop_rights, pods, triggers
 from midwatch.app.workloads.pods import KEY, Container, Mounted, Object, Place, Pod
 from midwatch.http_access import parse_address
 from midwatch.spec import dr as recovery_spec
@@ -213,31 +213,41 @@ def recovery(place: Place, settings: recovery_spec.Kubernetes, listen: str) -> l
 
 
 def stream(place: Place, settings: Stream) -> list[Object]:
-    """The driver of the stream, with the volume of its checkpoint and its counts, and Spark in its pod.
+    """The driver of the stream, with the volume of its counts; Spark and its checkpoint are in its pod, or elsewhere.
 
     One: a second query of the same topics would count everything again.
     """
     kept, port = place.settings.stream, port_of(settings.listen)
+    further = kept.executors
     mounted = [one for one in pods.secrets(place, SecretKey(name=place.settings.token_secret)) if one.volume != "token"]
     folder = f"{pods.STATE}/stream"
+    checkpoint = further.checkpoint if further else f"{folder}/checkpoint"
     words = ("stream", "run", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}")
     wanted = Container(
         name="stream",
-        words=(*words, "--checkpoint", f"{folder}/checkpoint", "--sink", f"{folder}/counts.db", *_METRICS_TOKEN),
+        words=(*words, "--checkpoint", checkpoint, "--sink", f"{folder}/counts.db", *_METRICS_TOKEN),
         port=port,
         ready="/readyz",
         resources=kept.resources,
         secrets=mounted,
     )
+    container = pods.container(place, wanted) | {"image": kept.image}
     pod = Pod(
         component="stream",
-        container=pods.container(place, wanted) | {"image": kept.image},
-        volumes=[pods.configuration(place), *(one.as_volume() for one in mounted)],
+        container=executors.in_driver(container) if further else container,
+        volumes=[
+            pods.configuration(place),
+            *(one.as_volume() for one in mounted),
+            *([executors.volume()] if further else []),
+        ],
         account=STREAM,
+        asks_api=further is not None,
         grace_seconds=60,
     )
+    theirs = [one for one in mounted if one.volume != pods.metrics_token(place).volume]
     return [
         rbac.service_account(place.metadata(STREAM, pod.component)),
+        *(executors.objects(place, further, STREAM, theirs) if further else []),
         *_stateful_set(place, STREAM, pod, kept, 1),
         _budget(place, STREAM, pod.component),
         _scraped(_service(place, STREAM, pod.component, port), jobs.STREAM),

@@ -141,6 +141,15 @@ def test_what_nobody_judged_is_not_known_and_never_fair(client: httpx.Client) ->
     assert "good" not in row[0]
 
 
+def test_the_page_of_all_models_has_each_worst_pair_and_what_open_verdicts_wait_for(client: httpx.Client) -> None:
+    text = client.get("/fairness").text
+    rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", text, re.DOTALL)
+    (unfair,) = [one for one in rows if "demographic parity of region" in one and ">v1<" in one and "selected<" in one]
+    assert re.search(r"has \d+(\.\d+)?% of .* \(\d", unfair)
+    (waiting,) = [one for one in rows if "accuracy parity of age" in one and ">v1<" in one]
+    assert "about 1,234 more events, if the rates stay; 25% of a group have no label" in waiting
+
+
 def test_the_features_that_explain_are_on_the_pages_of_drift_canaries_and_fairness(client: httpx.Client) -> None:
     alerts = ("/alerts/ModelInputDrift?model=fraud", "/alerts/FairnessBroken?model=fraud")
     for address in ("/models/fraud", "/fairness/fraud", *alerts):
