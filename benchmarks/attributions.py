@@ -100,9 +100,9 @@ def _judged(rng: np.random.Generator, weights: Floats) -> tuple[bool, ...]:
 
 def _said_to_last(rng: np.random.Generator, looks: int) -> int:
     """How often a change is said to last while nothing changes, each window held against the 40 before it."""
-    windows, _ = _windows(rng, WINDOWS + looks, WEIGHTS)
+    windows, _ = _windows(rng, WINDOWS + judge.NEWEST + looks - 1, WEIGHTS)
     names = tuple(f"f{place}" for place in range(FEATURES))
-    seen = [windows.part(slice(place, place + WINDOWS + 1)) for place in range(looks)]
+    seen = [windows.part(slice(place, place + WINDOWS + judge.NEWEST)) for place in range(looks)]
     return sum(judge.over_time(Asked(names=names, windows=one)).lasts for one in seen)
 
 

@@ -100,6 +100,10 @@ class Expr:
         """Subtract series that share only the labels in `on`."""
         return self._binary("-", other, 2, _on(on))
 
+    def reaches(self, other: Expr, *, on: Sequence[str]) -> Expr:
+        """Keep the series that are not below the one that shares the labels in `on`."""
+        return self._binary(">=", other, 3, f"{_on(on)} group_left ()")
+
 
 def _on(labels: Sequence[str]) -> str:
     return f" on ({', '.join(labels)})"

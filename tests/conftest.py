@@ -128,9 +128,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A worker that computes beside programs leaves them the processors."""
+    be_nice(10 if folder_of(item.path) in COMPUTING else 0)
+
+
+def be_nice(niceness: int) -> None:
+    """Give a worker a niceness; what it starts inherits it."""
     if WORKER:
         with suppress(PermissionError):  # only root goes back to what it was
-            os.setpriority(os.PRIO_PROCESS, 0, 10 if folder_of(item.path) in COMPUTING else 0)
+            os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -147,6 +152,7 @@ def free_port() -> int:
 
 
 def need_program(name: str) -> str:
+    be_nice(0)  # whoever waits for a program has a limit, and would get a twentieth of a processor
     found = shutil.which(name)
     if found is None:
         message = f"{name} is not installed: apt-get install {PACKAGES.get(name, name)}"
@@ -173,11 +179,11 @@ def midwatch_here(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
 
 
-def wait_for(url: str, seconds: float = 15.0) -> None:
+def wait_for(url: str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            urllib.request.urlopen(url, timeout=1).close()
+            urllib.request.urlopen(url, timeout=5).close()
             return
         except OSError:
             if time.monotonic() > deadline:
@@ -268,7 +274,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     broker = kafka_broker.prepare(tmp_path_factory.mktemp("kafka"), *free_ports(2))
     process = subprocess.Popen(broker.command, cwd=broker.folder, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not answers_metadata(broker.servers):
             assert process.poll() is None, "the broker ended by itself"
             assert time.monotonic() < deadline, "the broker does not answer"
@@ -283,7 +289,7 @@ def answers_metadata(servers: str) -> bool:
     from confluent_kafka.admin import AdminClient
 
     try:
-        return bool(AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(timeout=1).brokers)
+        return bool(AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(timeout=5).brokers)
     except KafkaException:
         return False
 

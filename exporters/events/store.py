@@ -293,15 +293,14 @@ class Store:
             path = self._snapshot_path(segment)
             try:
                 self._write_snapshot(path, time, link, head, generations, parts, more)
+                self._snapshot_size = path.stat().st_size
+                for older in journal.snapshots(self.directory):
+                    if older < segment:
+                        self._snapshot_path(older).unlink(missing_ok=True)
+                self.journal.drop_before(min(segment, self._unread_segment(segment)))
             except (OSError, journal.FrameSizeError) as error:
                 path.with_suffix(".partial").unlink(missing_ok=True)
                 _log.warning("no snapshot: %s", error)
-                return
-            self._snapshot_size = path.stat().st_size
-            for older in journal.snapshots(self.directory):
-                if older < segment:
-                    self._snapshot_path(older).unlink(missing_ok=True)
-            self.journal.drop_before(min(segment, self._unread_segment(segment)))
 
         self._snapshot = threading.Thread(target=write, name="snapshot", daemon=True)
         self._snapshot.start()

@@ -27,7 +27,7 @@ Key = tuple[str, ...]
 Ends = tuple[float, float, float]
 """Low end, estimate and high end."""
 
-VERDICT, LATELY = "verdict", "lately"
+VERDICT, LATELY, RATES = "verdict", "lately", "rates"
 ASKED: Mapping[str, tuple[Metric, tuple[str, ...]]] = {
     LATELY: (metrics.FAIRNESS_BECAME_UNFAIR, ()),
     "promised": (metrics.FAIRNESS_LIMIT, ()),
@@ -38,7 +38,7 @@ ASKED: Mapping[str, tuple[Metric, tuple[str, ...]]] = {
     "unlabelled": (metrics.FAIRNESS_UNLABELLED, ()),
     "ungrouped": (metrics.FAIRNESS_UNGROUPED, ()),
     "smallest": (metrics.FAIRNESS_SMALLEST_GROUP, ()),
-    "rates": (metrics.FAIRNESS_GROUP_RATE, ("group", "bound")),
+    RATES: (metrics.FAIRNESS_GROUP_RATE, ("group", "bound")),
 }
 """What is asked beside the verdict: the metric, and its labels beside those of a judged rate."""
 
@@ -187,7 +187,7 @@ def _judged(key: Key, verdict: float, values: Mapping[str, _Values], known: Name
     ends = {name: _ends(values[name], key).get(()) for name in ("difference", "ratio")}
     groups = [
         Interval(name=known.of(group), low=low, estimate=estimate, high=high)
-        for (group,), (low, estimate, high) in _ends(values["rates"], key).items()
+        for (group,), (low, estimate, high) in _ends(values[RATES], key).items()
     ]
     return Judged(
         model=model,

@@ -74,7 +74,7 @@ def compare(
     client = Client.of(loaded.prometheus)
     try:
         now = client.query("time()")[0].value if until is None else until
-        span = fetch.Span.until(now, seconds, (windows or own.windows) + 1)
+        span = fetch.Span.until(now, seconds, (windows or own.windows) + judge.NEWEST)
         new = fetch.ask(client, model, version, span)
         old = None if against is None else fetch.ask(client, model, against, span)
     except QueryError as error:

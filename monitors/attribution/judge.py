@@ -21,7 +21,7 @@ LEAST_EXPLAINED = 50
 LEAST_SHARE = 0.25
 """Of an earlier window's predictions that a window needs to be called stable: a thinner one would hide what changed."""
 NEWEST = 2
-"""Windows that both have to differ from those before them, until a change is called lasting."""
+"""Windows that both have to differ from those before them, until a change is called lasting; asked for beside these."""
 
 Twins = Sequence[Sequence[str]]
 
@@ -55,14 +55,17 @@ def between(old: Asked, new: Asked, twins: Twins = ()) -> Judgement:
 
 
 def _lasting(names: Sequence[str], before: Windows, now: Windows, twins: Twins, meaning: str) -> Judgement:
-    """The last window against all before it, and whether the last two differ from those before both."""
-    said = _judged(names, before.part(slice(None, -1)), now.part(slice(-1, None)), twins, meaning)
-    if said.verdict is not Verdict.CHANGED:
-        return said
+    """The last window against the earlier ones, and whether the last two differ from as many before both.
+
+    A change that lasts stands among the earlier windows by its second one, which few of them would not call changed.
+    """
+    said = _judged(names, before.part(slice(1, -1)), now.part(slice(-1, None)), twins, meaning)
     earlier = before.part(slice(None, -NEWEST))
-    newest = [now.part(slice(place, place + 1 or None)) for place in range(-NEWEST, 0)]
-    both = (_judged(names, earlier, one, twins, meaning).verdict for one in newest)
-    return replace(said, lasts=all(one is Verdict.CHANGED for one in both))
+    newest = (now.part(slice(place, place + 1 or None)) for place in range(-NEWEST, 0))
+    both = [_judged(names, earlier, one, twins, meaning) for one in newest]
+    if any(one.verdict is not Verdict.CHANGED for one in both):
+        return said
+    return replace(said if said.verdict is Verdict.CHANGED else both[-1], lasts=True)
 
 
 def _judged(names: Sequence[str], before: Windows, current: Windows, twins: Twins, meaning: str) -> Judgement:

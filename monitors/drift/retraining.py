@@ -119,7 +119,14 @@ class Retraining:
         document = episodes.document(self._platform.platform, episode)
 
         def attempt() -> None:
-            self._outcomes.put((episode.id, trigger.send(retrain, self._base, document)))
+            try:
+                outcome = trigger.send(retrain, self._base, document)
+            except Exception as error:  # without an outcome the episode would be under way for ever
+                _log.exception("an attempt failed unexpectedly")
+                may_be_repeated = retrain.webhook is None
+                result = Trigger.PENDING if may_be_repeated else Trigger.UNKNOWN
+                outcome = trigger.Outcome(result, f"the attempt failed: {type(error).__name__}")
+            self._outcomes.put((episode.id, outcome))
 
         return [attempt]
 

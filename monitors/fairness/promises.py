@@ -419,7 +419,12 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
         calibration_errors=case.calibration_errors,
         ungrouped=case.ungrouped,
         awaits_labels=awaits_labels,
-        reason="; ".join(filter(None, (doubt or _shown(case, judgement), late_doubt if not doubt else "", unsaid))),
+        reason="; ".join(
+            filter(
+                None,
+                (doubt or _shown(case, judgement), late_doubt if not doubt else "", _late(case, judgement), unsaid),
+            )
+        ),
     )
 
 
@@ -456,9 +461,20 @@ def _late_doubt(case: _Case, judgement: Judgement) -> str:
     return f"apart lately among the labelled, but {missing}: with theirs the groups may be alike"
 
 
-def _missing_labels(case: _Case, judgement: Judgement) -> str:
-    """How many labels are missing of which group; empty if none are."""
-    if not case.bounds or min(case.labelled.values(), default=1.0) == 1.0:
+def _late(case: _Case, judgement: Judgement) -> str:
+    """Which pair is worse lately, where another one is told of; empty where it is the same, or none is."""
+    worst = judgement.worst
+    if not judgement.became_unfair or worst is None:
+        return ""
+    pairs = judgement.apart_lately
+    above, below = next(iter(certain(pairs, case.lately, case.counts.groups) or pairs))
+    is_told = judgement.verdict is Verdict.UNFAIR and (above, below) == (worst.above, worst.below)
+    return "" if is_told else f"lately {below} is beyond the limit against {above}"
+
+
+def _missing_labels(case: _Case, judgement: Judgement, least_share: float = 0.0) -> str:
+    """How many labels are missing of which group; empty if none are, or less than a share of every group."""
+    if not case.bounds or 1 - min(case.labelled.values(), default=1.0) <= least_share:
         return ""
     least = min(case.labelled, key=lambda group: case.labelled[group])
     if least in small_cells.hidden(judgement.events):
@@ -468,8 +484,9 @@ def _missing_labels(case: _Case, judgement: Judgement) -> str:
 
 def _shown(case: _Case, judgement: Judgement) -> str:
     """The reason of what is shown; of missing labels' pairs the ones that are apart whatever these are."""
-    if judgement.verdict is Verdict.UNKNOWN and case.folded is not _Folded.NOTHING:
-        return f"{_reason(judgement, case.promise)}; {case.folded.value}"
+    if judgement.verdict is Verdict.UNKNOWN:
+        lacking = _missing_labels(case, judgement, ungrouped.SAID)
+        return "; ".join(filter(None, (_reason(judgement, case.promise), lacking, case.folded.value)))
     shown, worst = certain(judgement.apart, case.bounds, case.counts.groups), judgement.worst
     if not shown or worst is None or (worst.above, worst.below) in shown:
         return _reason(judgement, case.promise)
@@ -481,7 +498,7 @@ def _reason(judgement: Judgement, promise: Fairness) -> str:
     if judgement.waits_for:
         names = ", ".join(judgement.waits_for)
         return f"the other groups are within the limit, but fewer than {promise.min_events} events are of {names}"
-    few = ", ".join(judgement.left_out)
+    few = ", ".join(name for name in judgement.left_out if name in judgement.events)
     said = _said(judgement, promise)
     return f"{said}; fewer than {promise.min_events} are of {few}" if few else said
 

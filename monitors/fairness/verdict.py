@@ -150,8 +150,8 @@ class Judgement:
     None when it is decided or when no number would (the rates lie on the limit). `left_out` are groups with too few;
     `waits_for` are those of them that were there, when nothing else stands between the rest and "fair". `events` are
     those of every group that was there, also of the ones with too few. `apart` are the pairs that are shown beyond the
-    limit since the start, and `apart_lately` lately. `without_ratio` are the pairs whose rates are both 0
-    where the limit is a ratio: no number of events would decide these.
+    limit since the start, and `apart_lately` lately, those with the most evidence first. `without_ratio` are the pairs
+    whose rates are both 0 where the limit is a ratio: no number of events would decide these.
     """
 
     verdict: Verdict
@@ -291,11 +291,11 @@ class _Table:
             smallest=self._smallest(),
             events=self._present(),
             apart=self._names(apart),
-            apart_lately=self._names(apart_lately),
+            apart_lately=self._names(np.argsort(-weighed.level)[: int(apart_lately.sum())]),
             without_ratio=self._names(np.asarray(self._without_ratio().any(axis=0))) if is_open else (),
         )
 
-    def _names(self, chosen: NDArray[np.bool_]) -> Names:
+    def _names(self, chosen: NDArray[np.bool_] | evidence.Places) -> Names:
         groups = self.counts.groups
         return tuple((groups[above], groups[below]) for above, below in self.pairs[chosen])
 

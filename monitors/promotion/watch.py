@@ -48,7 +48,7 @@ class Watch:
     # Looking -------------------------------------------------------------------------------------------------------
 
     def look(self) -> list[str]:
-        """Look at every model once; what went wrong, by model."""
+        """Look at every model once; what went wrong, by model, whatever that is: the next look may find it mended."""
         problems = []
         for model in self._models.values():
             try:
@@ -56,6 +56,9 @@ class Watch:
                     self._look_at(model)
             except MidwatchError as error:
                 problems.append(f"{model.name}: {error}")
+            except Exception as error:
+                _log.exception("the look at %s failed", model.name)
+                problems.append(f"{model.name}: the look failed: {type(error).__name__}")
         return problems
 
     def _look_at(self, model: Model) -> None:

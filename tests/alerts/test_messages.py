@@ -225,14 +225,14 @@ def test_messages_reach_a_mail_server_and_an_http_sink_and_the_heartbeat_its_cha
     request = urllib.request.Request(
         f"{alertmanager}/api/v2/alerts", json.dumps(body).encode(), {"content-type": "application/json"}
     )
-    urllib.request.urlopen(request, timeout=10).close()
-    received = dict(sinks.posts.get(timeout=30) for _ in range(3))
+    urllib.request.urlopen(request, timeout=60).close()
+    received = dict(sinks.posts.get(timeout=60) for _ in range(3))
     assert set(received) == {"/slack", "/hook", "/beat"}
     (attachment,) = received["/slack"]["attachments"]
     assert attachment["title"].startswith("fraud: no prediction for")
     assert "Runbook: https://runbooks.invalid/ModelNoData" in attachment["text"]
     assert received["/beat"]["alerts"][0]["labels"]["alertname"] == "MidwatchDeadman"
-    mail = email.message_from_bytes(sinks.mails.get(timeout=30), policy=email.policy.default)
+    mail = email.message_from_bytes(sinks.mails.get(timeout=60), policy=email.policy.default)
     assert str(mail["Subject"]).startswith("fraud: no prediction for")
     text, html = (mail.get_body((kind,)).get_content() for kind in ("plain", "html"))
     assert "What changed: http" in text
@@ -303,13 +303,13 @@ def test_a_heartbeat_that_stops_is_told_again_and_again_until_it_is_back(sinks) 
     watch.look()
     clock.now += heartbeat.REPEAT_SECONDS
     watch.look()
-    first, again = (sinks.posts.get(timeout=10)[1] for _ in range(2))
+    first, again = (sinks.posts.get(timeout=60)[1] for _ in range(2))
     assert (first["status"], first["labels"]["alertname"]) == ("firing", "MidwatchSilent")
     assert again["startsAt"] == first["startsAt"]
     assert watch.take(HEARTBEAT)
     watch.look()
     watch.look()
-    assert sinks.posts.get(timeout=10)[1]["status"] == "resolved"
+    assert sinks.posts.get(timeout=60)[1]["status"] == "resolved"
     assert sinks.posts.empty()
 
 
@@ -324,7 +324,7 @@ def test_a_heartbeat_that_never_came_is_missed_too_and_what_nobody_took_is_told_
     assert not told.take([])
     clock.now += 301
     told.look()
-    assert sinks.posts.get(timeout=10)[1]["status"] == "firing"
+    assert sinks.posts.get(timeout=60)[1]["status"] == "firing"
 
 
 def test_another_alertmanager_has_the_alert_and_the_service_takes_heartbeats_of_who_may(alertmanager) -> None:
@@ -333,7 +333,7 @@ def test_another_alertmanager_has_the_alert_and_the_service_takes_heartbeats_of_
     running = threading.Thread(target=watch.run, args=(stopped, urls.put))
     running.start()
     try:
-        url = urls.get(timeout=10)
+        url = urls.get(timeout=60)
         assert status(url, HEARTBEAT) == 401
         assert status(url, {"alerts": []}, authorization="Bearer secret") == 400
         assert status(url, HEARTBEAT, authorization="Bearer secret") == 200
@@ -344,7 +344,7 @@ def test_another_alertmanager_has_the_alert_and_the_service_takes_heartbeats_of_
     finally:
         stopped.set()
         running.join()
-    with urllib.request.urlopen(f"{alertmanager}/api/v2/alerts", timeout=10) as answer:
+    with urllib.request.urlopen(f"{alertmanager}/api/v2/alerts", timeout=60) as answer:
         (alert,) = json.load(answer)
     assert (alert["labels"]["alertname"], alert["labels"]["owner"]) == ("MidwatchSilent", "ml")
 
@@ -352,7 +352,7 @@ def test_another_alertmanager_has_the_alert_and_the_service_takes_heartbeats_of_
 def status(url: str, document: object = None, **headers: str) -> int:
     body = None if document is None else json.dumps(document).encode()
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:

@@ -126,6 +126,16 @@ def test_a_change_lasts_when_the_last_two_windows_differ_from_those_before_both(
     ]
 
 
+@pytest.mark.parametrize("before", [20, 30, 40])
+def test_a_change_that_lasts_is_said_at_its_second_window_however_few_are_before_it(before: int) -> None:
+    parts = (_windows(1, before), _windows(2, 2, (1.0, 0.0, 0.2)))
+    windows = Windows(**{name: np.concatenate([getattr(one, name) for one in parts]) for name in FIELDS})
+    said = judge.over_time(fetch.Asked(names=NAMES, windows=windows))
+    assert (said.verdict, said.lasts) == (Verdict.CHANGED, True)
+    assert said.change is not None
+    assert said.change.features[0].name == "amount"
+
+
 FIELDS = ("signed", "amount", "rows")
 
 

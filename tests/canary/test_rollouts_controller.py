@@ -42,6 +42,7 @@ STRICT = {"fieldValidation": "Strict"}
 RUNS = f"{GROUP}/analysisruns"
 SECONDS = 300.0
 """More than the longest analysis takes, which is one whose gate hangs: 58 s."""
+pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 NO_GATE = {
     "html": (200, b"<!doctype html><title>Sign in</title>"),
@@ -80,7 +81,7 @@ class Stranger(BaseHTTPRequestHandler):
         if (row == AWAY and self.asked[row] > 2) or (row == LOST and self.asked[row] == 1):
             body = self.rfile.read(int(self.headers["content-length"]))
             request = urllib.request.Request(f"{self.gate}/api/v1/query", body, dict(self.headers))
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 self._answer(answer.status, answer.read())
         elif row in NO_GATE:
             self._answer(*NO_GATE[row])
@@ -289,7 +290,7 @@ def controller_of_rollouts(folder: Path, config: Path) -> Iterator[subprocess.Po
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ class SmallPlane:
         """An experiment that has injected its fault."""
         before = self.count(kind)
         process = self.start("run", name)
-        assert processes.wait_until(lambda: self.count(kind) > before or process.poll() is not None, 30)
+        assert processes.wait_until(lambda: self.count(kind) > before or process.poll() is not None, 60)
         assert process.poll() is None, process.communicate()
         return process
 
@@ -218,7 +218,7 @@ def stop() -> None:
     while RUNNING:
         process = RUNNING.pop()
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,7 @@ def holding(home: Home, *how: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process that holds the lock."""
     home.folder.mkdir(parents=True, exist_ok=True)
     with subprocess.Popen(["flock", str(home.lock), *(how or ("sleep", "64.5"))], start_new_session=True) as process:
-        assert processes.wait_until(lambda: lease.is_held(home.lock), 20)
+        assert processes.wait_until(lambda: lease.is_held(home.lock), 60)
         yield process
         process.kill()
 
@@ -165,7 +165,7 @@ def test_a_stop_on_a_full_disk_ends_the_holder_reverts_and_then_says_what_it_cou
     with holding(Home(paper_plane.state)) as holder:
         with full_disk():
             stopped = stopping.stop(paper_plane.state, None, "local")
-        assert holder.wait(20) == -signal.SIGTERM
+        assert holder.wait(60) == -signal.SIGTERM
     assert is_clean(paper_plane)
     assert "nothing runs and nothing is left" in stopped["said"]
     assert "the kill switch is not set" in stopped["problems"][0]
@@ -181,7 +181,7 @@ def test_a_stop_ends_a_holder_that_is_stopped_and_one_that_hears_nothing(
     with holding(home) as holder:
         holder.send_signal(signal.SIGSTOP)
         assert stopping.stop(paper_plane.state, None, "local")["problems"] == []
-        assert holder.wait(20) == -signal.SIGTERM
+        assert holder.wait(60) == -signal.SIGTERM
     with holding(home, "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done") as holder:
         assert stopping.stop(paper_plane.state, None, "local")["problems"] == []
         assert not lease.is_held(home.lock)
@@ -267,7 +267,7 @@ def test_a_plane_that_ends_ends_every_experiment(
         looked.inject()
         assert looked.goes_on()
         looked.place._document["up"] = NOBODY
-        assert looked.stop.wait(20)
+        assert looked.stop.wait(60)
         assert (looked.stop.reason, looked.stop.is_deviation) == ("the plane has ended", False)
 
 
@@ -278,7 +278,7 @@ def test_a_prometheus_that_the_fault_does_not_take_away_has_to_answer(
     with Looked(blind_soon, monkeypatch, kind) as looked:
         looked.inject()
         looked.prometheus.pages = None
-        assert looked.stop.wait(20)
+        assert looked.stop.wait(60)
         assert "no data for 0.1 s" in looked.stop.reason
         assert not looked.stop.is_deviation
 
@@ -291,7 +291,7 @@ def test_what_a_fault_takes_away_has_to_be_seen_again_once_it_is_reverted(
         looked.prometheus.pages = None
         assert looked.goes_on(), "it is the fault itself"
         looked.revert()
-        assert looked.stop.wait(20)
+        assert looked.stop.wait(60)
         assert "no data for 0.1 s" in looked.stop.reason
 
 
@@ -330,7 +330,7 @@ def test_a_page_before_the_first_fault_has_another_cause(
 ) -> None:
     with Looked(blind_soon, monkeypatch, "kill_replica") as looked:
         looked.prometheus.pages = [page("ModelErrorsHigh", model="fraud")]
-        assert looked.stop.wait(20)
+        assert looked.stop.wait(60)
         assert "a page of another cause fires" in looked.stop.reason
 
 
@@ -356,7 +356,7 @@ def test_a_watchdog_that_is_stopped_is_replaced_at_once(
     faults.Ledger(looked.folder, looked.place.log()).take_over("001", faults.written(fault))
     watchdog = subprocess.Popen(["sleep", "65.5"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     watchdog.send_signal(signal.SIGSTOP)
-    assert processes.wait_until(lambda: bool((found := processes.identify(watchdog.pid)) and found.is_stopped), 10)
+    assert processes.wait_until(lambda: bool((found := processes.identify(watchdog.pid)) and found.is_stopped), 60)
     monkeypatch.setattr(processes, "descendants", lambda _pid: set())  # those of this test are not of a run
     with watchdog, lease.on_this_machine(looked.place.home.lock) as lock:
         outcome = looked.supervisor._outcome(watchdog, "because", lock)
@@ -410,7 +410,7 @@ def test_a_watchdog_whose_command_is_gone_tells_that_nothing_runs(paper_plane: P
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as watchdog:
         assert watchdog.stdin is not None
         watchdog.stdin.close()
-        assert watchdog.wait(30) == 0
+        assert watchdog.wait(60) == 0
     assert (tmp_path / "told").exists()
     assert running_with("sleep 66.5") == set()
 

@@ -61,12 +61,12 @@ class Setup:
         self.connection = self.connect()
 
     def connect(self) -> HTTPConnection:
-        assert processes.wait_until(self._answers, 20)
-        return HTTPConnection("127.0.0.1", self.port, timeout=5)
+        assert processes.wait_until(self._answers, 60)
+        return HTTPConnection("127.0.0.1", self.port, timeout=20)
 
     def _answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
         except OSError:
             return False
         return True
@@ -120,7 +120,7 @@ def test_a_slow_link_tells_the_server_when_the_request_came(link: Setup) -> None
     status, answer = link.ask("x" * 100_000)
     assert time.monotonic() - begun >= 0.2
     assert (status, len(answer["body"])) == (200, 100_000)
-    assert abs(float(answer["start"].removeprefix("t=")) - now) < 0.15
+    assert now - 0.01 <= float(answer["start"].removeprefix("t=")) <= time.time() - 0.2 + 0.01, "before its delay"
     assert link.ledger.revert_all() == []
     assert link.ask()[1]["start"] is None
 

@@ -32,9 +32,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lose_prometheus": {},
     "lose_alertmanager": {},
     "cut_network": {"model": "fraud", "target": "v2"},
-    "fill_disk": {"seconds": 5},
-    "exhaust_cpu": {"model": "fraud", "cores": 1, "seconds": 5.0},
-    "exhaust_memory": {"model": "fraud", "size": 2**24, "seconds": 5.0},
+    "fill_disk": {"seconds": 60},
+    "exhaust_cpu": {"model": "fraud", "cores": 1, "seconds": 60.0},
+    "exhaust_memory": {"model": "fraud", "size": 2**24, "seconds": 60.0},
     "lose_node": {"model": "fraud", "target": "v2", "replicas": 1, "notice": "500ms"},
     "skew_clock": {"shift": "500ms"},
     "deploy_bad_version": {"model": "fraud", "target": "v2", "bad_version": "v1"},
@@ -57,7 +57,7 @@ def test_a_fault_happens_and_is_gone_again(plane: SmallPlane, ledger: faults.Led
     assert prepared.share <= 0.5
     for fault in prepared.faults:
         assert not fault.is_effective(), "before it is injected"
-        ledger.inject(fault)
+        ledger.inject(fault, seconds=60.0)
         assert fault.is_effective()
         assert fault.describe()
     assert len(ledger.open_faults()) == len(prepared.faults)
@@ -193,10 +193,10 @@ def test_a_process_that_has_another_ones_number_is_not_taken_for_it() -> None:
 
 
 def test_hogs_end_by_themselves_when_everybody_forgets_them() -> None:
-    hogs = Hogs(target="machine", number="forgotten", takes="cpu", count=1, size=0, seconds=0.3)
+    hogs = Hogs(target="machine", number="forgotten", takes="memory", count=1, size=2**20, seconds=3.0)
     hogs.inject()
-    assert processes.wait_until(lambda: not hogs.is_reverted(), 5)
-    assert processes.wait_until(hogs.is_reverted, 10)
+    assert processes.wait_until(lambda: not hogs.is_reverted(), 60)
+    assert processes.wait_until(hogs.is_reverted, 60)
     processes.reap()
 
 

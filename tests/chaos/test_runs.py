@@ -58,6 +58,7 @@ def test_a_fault_nobody_was_told_about_is_a_failed_experiment(plane: SmallPlane)
 
 
 def test_the_results_are_metrics_a_trace_and_evidence_that_can_be_checked(plane: SmallPlane) -> None:
+    begun = time.time()
     with otlp_receiver.over_http() as received:
         code, result = plane.chaos("run", "exhaust-memory", OTEL_EXPORTER_OTLP_ENDPOINT=received.endpoint)
         spans = {span.name: span for span in received.spans()}
@@ -70,10 +71,10 @@ def test_the_results_are_metrics_a_trace_and_evidence_that_can_be_checked(plane:
         verdict = client.value('chaos_experiment_verdict{experiment="exhaust-memory", verdict="held"}')
         return verdict == 1 and client.value('chaos_experiment_running{experiment="exhaust-memory"}') == 0
 
-    assert processes.wait_until(scraped, 10)
+    assert processes.wait_until(scraped, 60)
     last = client.value('time() - chaos_experiment_last_held_timestamp_seconds{experiment="exhaust-memory"}')
     assert last is not None
-    assert -1 < last < 30
+    assert -1 < last < time.time() - begun + 1
     assert client.value('chaos_experiment_duration_seconds{experiment="exhaust-memory"}') == result["seconds"]
     listed = {one["experiment"]: one["last_verdict"] for one in plane.chaos("list")[1]["experiments"]}
     assert listed["exhaust-memory"] == "held"
@@ -101,7 +102,7 @@ def test_a_stop_reverts_the_fault_before_the_command_ends(plane: SmallPlane, how
         assert (code, stopped["problems"]) == (0, [])
     else:
         process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=90)
     result = json.loads(output)
     assert (process.returncode, result["verdict"], result["problems"]) == (3, "inconclusive", [])
     assert result["stopped"]
@@ -133,12 +134,12 @@ def test_kill_9_of_anyone_leaves_no_fault(plane: SmallPlane, who: str) -> None:
     for pid in [watchdog] if who == "watchdog" else [process.pid, runner]:
         os.kill(pid, signal.SIGKILL)
     link = plane.state / "links" / "traffic--v1.json"
-    assert processes.wait_until(lambda: not link.exists(), 10)
-    process.communicate(timeout=30)
-    assert processes.wait_until(lambda: not plane.orphans(), 10)
+    assert processes.wait_until(lambda: not link.exists(), 60)
+    process.communicate(timeout=90)
+    assert processes.wait_until(lambda: not plane.orphans(), 60)
     faults_left = plane.state / "chaos/runs" / run / "faults"  # emptied once the watchdog has seen that it is gone
-    assert processes.wait_until(lambda: not list(faults_left.iterdir()), 10)
-    assert processes.wait_until(lambda: processes.identify(watchdog) is None, 10), "it holds the lock until it ends"
+    assert processes.wait_until(lambda: not list(faults_left.iterdir()), 60)
+    assert processes.wait_until(lambda: processes.identify(watchdog) is None, 60), "it holds the lock until it ends"
     if who == "watchdog":
         assert process.returncode == 3
 
@@ -183,9 +184,9 @@ def test_a_process_of_a_process_action_ends_with_all_its_descendants(plane: Smal
     }
     file = plane.write_experiment("sleepers", method=[action])
     process = plane.start("run", file)
-    assert processes.wait_until(lambda: len(running_with("sleep 62.5")) == 3, 20)
+    assert processes.wait_until(lambda: len(running_with("sleep 62.5")) == 3, 60)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=90)
     result = json.loads(output)
     assert (result["stopped"], result["problems"]) == ("SIGINT was sent", [])
     assert running_with("sleep 62.5") == set()
@@ -217,9 +218,9 @@ def test_the_actions_work_under_plain_chaos_run_and_are_watched_there_too(plane:
             assert link.exists()
         finally:
             process.kill()
-    assert processes.wait_until(lambda: not link.exists(), 10)
-    assert processes.wait_until(lambda: evidence.read(plane.log)[-1].kind == "clean", 10)
-    assert processes.wait_until(lambda: not plane.orphans(), 5)
+    assert processes.wait_until(lambda: not link.exists(), 60)
+    assert processes.wait_until(lambda: evidence.read(plane.log)[-1].kind == "clean", 60)
+    assert processes.wait_until(lambda: not plane.orphans(), 60)
 
 
 def test_the_experiments_own_rollbacks_run_when_the_runner_had_to_be_killed(plane: SmallPlane) -> None:
@@ -241,9 +242,9 @@ def test_the_experiments_own_rollbacks_run_when_the_runner_had_to_be_killed(plan
     }
     file = plane.write_experiment("deaf", method=[stubborn], rollbacks=[rollback])
     process = plane.start("run", file)
-    assert processes.wait_until((plane.folder / "deaf").exists, 20)
+    assert processes.wait_until((plane.folder / "deaf").exists, 60)
     process.terminate()
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=90)
     assert json.loads(output)["problems"] == []
     assert mark.exists()
 

@@ -52,7 +52,7 @@ def start(folder: Path, home: Path | None = None, **parts: Any) -> subprocess.Po
 
 
 def judged(folder: Path, *, stopped: str = "", **parts: Any) -> tuple[verdict.Judgement, dict[str, Any]]:
-    assert start(folder, **parts).wait(30) == 0
+    assert start(folder, **parts).wait(60) == 0
     journal = json.loads((folder / "journal.json").read_text())
     said = verdict.judge(journal, stopped=stopped, deviation=False, problems=[], within=within_tolerance)
     return said, journal
@@ -81,7 +81,7 @@ def test_an_action_that_failed_is_never_completed(tmp_path: Path, action: dict[s
 
 
 def test_a_run_that_left_no_journal_is_inconclusive(tmp_path: Path) -> None:
-    assert start(tmp_path, method=[process("/no/such/program")]).wait(30) != 0
+    assert start(tmp_path, method=[process("/no/such/program")]).wait(60) != 0
     assert not (tmp_path / "journal.json").exists()
     said = verdict.judge(None, stopped="", deviation=False, problems=[], within=within_tolerance)
     assert (said.verdict, said.reasons) == (Verdict.INCONCLUSIVE, ("the runner left no journal",))
@@ -135,7 +135,7 @@ def test_a_settings_file_in_the_home_directory_has_no_say(tmp_path: Path) -> Non
     (tmp_path / ".chaostoolkit" / "settings.yaml").write_text(json.dumps(settings))
     parts = {"method": [python("fail")], "rollbacks": [python("touch", arguments={"name": "back"})]}
     parts["runtime"] = {"rollbacks": {"strategy": "never"}}  # type: ignore[assignment]
-    start(tmp_path, home=tmp_path, **parts, **hypothesis(YES)).wait(30)
+    start(tmp_path, home=tmp_path, **parts, **hypothesis(YES)).wait(60)
     assert (tmp_path / "back").exists()
 
 
@@ -145,10 +145,10 @@ def test_rollbacks_run_when_it_is_stopped_and_a_running_action_is_not_waited_for
 ) -> None:
     parts = {"method": [python("sleep")], "rollbacks": [python("touch", arguments={"name": "back"})]}
     running = start(tmp_path, **parts)
-    assert processes.wait_until((tmp_path / "sleeps").exists, 20)
+    assert processes.wait_until((tmp_path / "sleeps").exists, 60)
     begun = time.monotonic()
     running.send_signal(number)
-    running.wait(20)
+    running.wait(60)
     assert time.monotonic() - begun < 20, "the action sleeps for a minute"
     assert (tmp_path / "back").exists()
     journal = json.loads((tmp_path / "journal.json").read_text())

@@ -58,14 +58,14 @@ class Watched:
         return self.process.stdin
 
     def wait_until_injected(self) -> int:
-        assert processes.wait_until((self.folder / "ready").exists, 20)
+        assert processes.wait_until((self.folder / "ready").exists, 60)
         (started,) = [one for one in evidence.read(self.log) if one.kind == "runner-started"]
         return int(started.data["runner"])
 
     def outcome(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         document: dict[str, Any] = json.loads(self.process.stdout.readline())
-        self.process.wait(20)
+        self.process.wait(60)
         return document
 
     def kinds(self) -> list[str]:
@@ -131,7 +131,7 @@ def test_whoever_goes_the_fault_is_reverted(watched: Watched, who: str) -> None:
 def test_a_runner_that_ignores_every_signal_is_killed(watch: Callable[..., Watched]) -> None:
     rest = "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 10, 12, 15)]; (folder / 'deaf').touch()"
     one = watch(f"{rest}; time.sleep(60)")
-    assert processes.wait_until((one.folder / "deaf").exists, 20)
+    assert processes.wait_until((one.folder / "deaf").exists, 60)
     one.stdin.write(b"stop\n")
     one.stdin.flush()
     assert one.outcome()["problems"] == []

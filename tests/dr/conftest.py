@@ -52,7 +52,7 @@ def start_cluster(open_folder: Path) -> Iterator[Callable[..., cluster.Cluster]]
         cluster.stop(thing) if isinstance(thing, cluster.Cluster) else children.stop(thing)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     import time
 
     deadline = time.monotonic() + seconds

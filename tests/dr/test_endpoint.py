@@ -47,7 +47,7 @@ def running_endpoint(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 
 
 def greeting(port: int) -> tuple[socket.socket, bytes]:
-    connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
     return connection, connection.recv(1)
 
 

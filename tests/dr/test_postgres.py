@@ -42,17 +42,17 @@ def test_a_statement_says_whether_it_can_have_been_applied(start_cluster) -> Non
     store = start_cluster()
     primary, standby = store.server("a"), store.server("b")
     with pytest.raises(RefusedError) as refused:
-        session.ask(store.direct("b"), WRITE, timeout=5)
+        session.ask(store.direct("b"), WRITE, timeout=20)
     assert refused.value.code == "25006"  # a standby answers, and takes nothing
-    with session.Session.connect(store.client, timeout=5) as open_one:
-        assert open_one.execute("SELECT 1", timeout=5) == [("1",)]
+    with session.Session.connect(store.client, timeout=20) as open_one:
+        assert open_one.execute("SELECT 1", timeout=20) == [("1",)]
         primary.freeze()
         with pytest.raises(UnknownError):
             open_one.execute(WRITE, timeout=0.3)
     with pytest.raises(NotSentError):
         session.ask(store.direct("a"), WRITE, timeout=0.3)
     primary.thaw()
-    wait_until(lambda: session.ask(store.direct("a"), "SELECT 1", timeout=1) == [("1",)])
+    wait_until(lambda: session.ask(store.direct("a"), "SELECT 1", timeout=20) == [("1",)])
     assert len(primary.kill()) > 3
     with pytest.raises(NotSentError):
         session.ask(store.client, WRITE, timeout=1)
@@ -69,7 +69,7 @@ def test_a_fenced_primary_cannot_come_back_and_its_data_is_kept(start_cluster) -
     with pytest.raises((PostgresError, OSError)):
         old.start()
     new.promote()
-    session.ask(store.direct("b"), WRITE, timeout=5)
+    session.ask(store.direct("b"), WRITE, timeout=20)
     endpoint.reroute(store.control, term=2, region="b")
     bring_back(aside, old)
     recovery = ClusterRecovery(cluster=store, rpo=5.0)
@@ -77,7 +77,7 @@ def test_a_fenced_primary_cannot_come_back_and_its_data_is_kept(start_cluster) -
     assert recovery.rival() == f"region a takes writes beside region b, from {aside}"
     published = {metric: value for metric, _, value in LocalCollector("s", store.folder).collect(time.monotonic())}
     assert published[metrics.DR_SPLIT_BRAIN_SEEN] == pytest.approx(time.time(), abs=60)
-    session.ask(store.direct("a"), WRITE, timeout=5)
+    session.ask(store.direct("a"), WRITE, timeout=20)
     assert recovery.fence_rival(3) == "the second primary was killed, data moved to data.fenced-3"
     assert not old.answers()
     assert (old.folder / "data.fenced-3" / "PG_VERSION").exists(), "what it acknowledged is there alone"
@@ -103,12 +103,12 @@ def bring_back(data: Path, server: instance.Instance) -> None:
 def test_the_newest_backup_that_verifies_is_restored_up_to_a_position(start_cluster, open_folder: Path) -> None:
     store = start_cluster(standby=False, archive_interval=1.0)
     primary = store.server("a")
-    session.ask(store.direct("a"), WRITE, timeout=5)
-    ((before,),) = session.ask(store.direct("a"), "SELECT pg_current_wal_flush_lsn()", timeout=5)
-    session.ask(store.direct("a"), "DELETE FROM midwatch_drill.writes", timeout=5)
+    session.ask(store.direct("a"), WRITE, timeout=20)
+    ((before,),) = session.ask(store.direct("a"), "SELECT pg_current_wal_flush_lsn()", timeout=20)
+    session.ask(store.direct("a"), "DELETE FROM midwatch_drill.writes", timeout=20)
     damaged = backup.take(primary, store.backups)
     (damaged.folder / "PG_VERSION").write_text("99\n")
-    ((segment,),) = session.ask(primary.conninfo(), "SELECT pg_walfile_name(pg_switch_wal())", timeout=5)
+    ((segment,),) = session.ask(primary.conninfo(), "SELECT pg_walfile_name(pg_switch_wal())", timeout=20)
     backup.wait_until_archived(store.archive, str(segment), seconds=20)
     good, flaws = backup.newest_good(store.backups, store.programs)
     assert (good.name, len(flaws)) == ("base-0001", 1)
@@ -119,7 +119,7 @@ def test_the_newest_backup_that_verifies_is_restored_up_to_a_position(start_clus
     target.skip_first_sync()
     target.start()
     wait_until(lambda: backup.is_paused(target))
-    assert session.ask(store.direct("b"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
+    assert session.ask(store.direct("b"), "SELECT run FROM midwatch_drill.writes", timeout=20) == [("t",)]
     backup.go_on(target)
     wait_until(lambda: not target.is_standby())
     with pytest.raises(PostgresError, match="is not empty"):
@@ -135,10 +135,10 @@ def test_the_newest_backup_is_verified_by_a_restore_beside_the_store_which_goes_
 ) -> None:
     store = start_cluster(standby=False, archive_interval=1.0)
     backup.take(store.server("a"), store.backups)
-    session.ask(store.direct("a"), WRITE, timeout=5)
-    ((segment, at),) = session.ask(
-        store.direct("a"), "SELECT pg_walfile_name(pg_switch_wal()), extract(epoch FROM now())", timeout=5
-    )
+    begun = time.time()
+    session.ask(store.direct("a"), WRITE, timeout=20)
+    written = time.time()
+    ((segment,),) = session.ask(store.direct("a"), "SELECT pg_walfile_name(pg_switch_wal())", timeout=20)
     backup.wait_until_archived(store.archive, str(segment), seconds=20)
     file = write_platform(stores=[{"name": "s", "local_postgresql": {"standby": False}}], drills=[])
     settings = load.load_platform(file)
@@ -148,11 +148,12 @@ def test_the_newest_backup_is_verified_by_a_restore_beside_the_store_which_goes_
     site = Site(promised=promised, store=promised.store("s"), file=file, folder=store.folder)
     done = verification.verify(site, log, print)
     assert (done["backup"], done["unusable"]) == ("base-0002", [])
-    assert done["point"] == pytest.approx(float(str(at)), abs=1.0)  # the write after the backup is in it
-    published, good = gauges.verified(log, time.time())
+    assert begun - 0.01 <= done["point"] <= written + 0.01, "the write after the backup is in it"
+    now = time.time()
+    published, good = gauges.verified(log, now)
     assert good == (metrics.DR_RESTORE_GOOD, {"store": "s"}, 1.0)
-    assert published[2] == pytest.approx(time.time() - done["point"], abs=5.0)
-    assert session.ask(store.direct("a"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
+    assert published[2] == pytest.approx(now - done["point"])
+    assert session.ask(store.direct("a"), "SELECT run FROM midwatch_drill.writes", timeout=20) == [("t",)]
     for path in store.backups.glob("base-*"):
         (path / archive.MANIFEST).unlink()
     with pytest.raises(PostgresError, match="no backup can be used"):
@@ -164,20 +165,20 @@ def test_a_bad_change_that_a_good_check_had_behind_it_unseen_is_left_out_all_the
     store = start_cluster(synchronous=True)
     recovery = ClusterRecovery(cluster=store, rpo=5.0)
     assert recovery.check().good
-    session.ask(store.direct("a"), WRITE, timeout=5)
+    session.ask(store.direct("a"), WRITE, timeout=20)
     assert recovery.check().good
     receivers = receivers_of(store.server("b"))
     for pid in receivers:
         os.kill(pid, signal.SIGSTOP)
     flushed = "SELECT pg_current_wal_flush_lsn()"
-    (before,) = session.ask(store.direct("a"), flushed, timeout=5)
+    (before,) = session.ask(store.direct("a"), flushed, timeout=20)
     delete = threading.Thread(target=session.ask, args=(store.direct("a"), "DELETE FROM feature"), daemon=True)
     delete.start()  # it is in the WAL, and seen only when the standby has it
-    wait_until(lambda: [before] != session.ask(store.direct("a"), flushed, timeout=5))
+    wait_until(lambda: [before] != session.ask(store.direct("a"), flushed, timeout=20))
     assert recovery.check().good
     for pid in receivers:
         os.kill(pid, signal.SIGCONT)
-    delete.join(10)
+    delete.join(60)
     wait_until(lambda: not recovery.check().good)
     late = backup.take(store.server("a"), store.backups)
     assert recovery.plan() == "restore to the last good position in region a"
@@ -194,9 +195,9 @@ def test_a_bad_change_that_a_good_check_had_behind_it_unseen_is_left_out_all_the
     assert f"not used: {late.name} ends only at" in said
     tried = store.server("a").log.read_text().count("recovery stopping before WAL location")
     assert tried > 1, "the newest good position has the change in it, unseen"
-    assert session.ask(store.direct("a"), "SELECT count(*) FROM feature", timeout=5) == [("1000",)]
-    assert session.ask(store.direct("a"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
-    assert session.ask(store.direct("a"), WRITE, timeout=5) == []
+    assert session.ask(store.direct("a"), "SELECT count(*) FROM feature", timeout=20) == [("1000",)]
+    assert session.ask(store.direct("a"), "SELECT run FROM midwatch_drill.writes", timeout=20) == [("t",)]
+    assert session.ask(store.direct("a"), WRITE, timeout=20) == []
 
 
 def receivers_of(standby: instance.Instance) -> list[int]:
@@ -212,7 +213,7 @@ def test_a_standby_that_is_further_behind_than_the_rpo_is_not_promoted(start_clu
     for pid in receivers:
         os.kill(pid, 19)
     for _ in range(4):
-        session.ask(store.direct("a"), WRITE, timeout=5)
+        session.ask(store.direct("a"), WRITE, timeout=20)
         assert recovery.check().good
         time.sleep(0.2)
     assert recovery.loss(standby) > 0.2

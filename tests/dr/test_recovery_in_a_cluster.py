@@ -46,7 +46,8 @@ NEEDED_COMMANDS = ("inject", "is_effective", "check", "recover", "observe", "rea
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.NAMESPACE}/leases"
 SLOW = Times(duration=150.0, renew=100.0, retry=90.0)
 """For tests with a clock of their own: threads, which wait by the real one, do nothing meanwhile."""
-QUICK = Times(duration=1.0, renew=0.6, retry=0.05)
+REAL = Times(duration=10.0, renew=3.0, retry=0.05)
+"""For those that renew it by the real clock: on a busy machine one request may take a second, or a thread its turn."""
 
 
 @pytest.fixture(scope="module")
@@ -193,14 +194,16 @@ def test_terms_only_grow_and_are_in_the_cluster_before_they_are_used(name: str, 
 def test_a_holder_that_cannot_renew_is_ended_before_another_can_take_over(name: str, tmp_path: Path) -> None:
     free(name)
     lost = threading.Event()
-    lease = KubernetesLease(LeaseObject(cluster.NAMESPACE, name), "first", times=QUICK, on_loss=lambda _: lost.set())
+    lease = KubernetesLease(LeaseObject(cluster.NAMESPACE, name), "first", times=REAL, on_loss=lambda _: lost.set())
     with lease:
         lease.take()
-        assert not lost.wait(QUICK.duration), "it is renewed"
+        first = record(name)["spec"]["renewTime"]
+        cluster.wait_until(lambda: record(name)["spec"]["renewTime"] != first)
+        assert is_held(lease), "it is renewed"
         with cluster.connected(cluster.nowhere(tmp_path)):
             since = time.monotonic()
-            assert lost.wait(5)
-            assert time.monotonic() - since < QUICK.duration
+            assert lost.wait(60)
+            assert time.monotonic() - since < REAL.duration
             assert not is_held(lease)
     assert record(name)["spec"]["holderIdentity"] == "first", "it could not say so, and others wait"
 
@@ -209,14 +212,14 @@ def test_a_holder_that_cannot_renew_is_ended_before_another_can_take_over(name: 
 def test_a_holder_ends_when_its_lease_is_gone(name: str, how: str) -> None:
     free(name)
     said: list[str] = []
-    lease = KubernetesLease(LeaseObject(cluster.NAMESPACE, name), "first", times=QUICK, on_loss=said.append)
+    lease = KubernetesLease(LeaseObject(cluster.NAMESPACE, name), "first", times=REAL, on_loss=said.append)
     with lease:
         lease.take()
         if how == "deleted":
             kubernetes.request("DELETE", f"{LEASES}/{name}")
         else:
             kubernetes.request("PATCH", f"{LEASES}/{name}", body={"spec": {"holderIdentity": "other"}})
-        cluster.wait_until(lambda: bool(said), 5)
+        cluster.wait_until(lambda: bool(said))
         assert not is_held(lease)
     assert said == [f"lease {name} was taken by somebody else, or deleted"]
 
@@ -295,7 +298,7 @@ def test_a_recoverer_that_loses_its_lease_within_a_step_ends_with_that_step(
         step = int((tmp_path / "pid").read_text())
         assert record(lease_name)["metadata"]["annotations"][TERM] == "2"
         kubernetes.request("PATCH", f"{LEASES}/{lease_name}", body={"spec": {"holderIdentity": "other"}})
-        _, said = recoverer.communicate(timeout=10)
+        _, said = recoverer.communicate(timeout=60)
     finally:
         recoverer.kill()
         recoverer.wait()
@@ -316,11 +319,11 @@ def test_a_drills_recoverer_takes_over_from_the_one_in_the_cluster(api: Path, le
         cluster.wait_until(lambda: record(lease_name)["spec"]["holderIdentity"] != "")
         holder = record(lease_name)["spec"]["holderIdentity"]
         second = start_recoverer(api, file, "--take-over")
-        _, said = first.communicate(timeout=15)
+        _, said = first.communicate(timeout=60)
         assert (first.returncode, said) == (0, "")
         cluster.wait_until(lambda: record(lease_name)["spec"]["holderIdentity"] not in ("", holder))
         second.terminate()
-        second.communicate(timeout=15)
+        second.communicate(timeout=60)
         assert second.returncode == 0
         assert record(lease_name)["spec"]["holderIdentity"] == ""
     finally:
@@ -334,14 +337,14 @@ def test_a_recoverer_without_a_place_for_its_events_says_so_before_it_takes_the_
     (tmp_path / ".midwatch").write_text("a file where the folder should be")
     file = store_of_commands(tmp_path)
     words = [sys.executable, "-P", "-m", "midwatch", "dr", "recoverer", "-f", str(file), "--store", "orders"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "name a file for its events with --events" in done.stderr
 
 
 def test_a_recoverer_that_may_not_have_the_lease_ends_with_one_clear_error(api: Path, tmp_path: Path) -> None:
     recoverer = start_recoverer(api, store_of_commands(tmp_path), token=RECOVERER)
-    _, said = recoverer.communicate(timeout=15)
+    _, said = recoverer.communicate(timeout=60)
     assert recoverer.returncode != 0
     assert said.count("\n") == 1
     assert "403" in said
@@ -622,7 +625,7 @@ def test_a_drill_keeps_the_experiments_lease_as_long_as_it_runs_and_hears_of_its
         with pytest.raises(LeaseTakenError, match="held by a drill"):
             other.take()
         kubernetes.request("PATCH", f"{LEASES}/midwatch-chaos", body={"spec": {"holderIdentity": "an experiment"}})
-        assert is_lost.wait(10)
+        assert is_lost.wait(60)
     assert lost == ["lease midwatch-chaos was taken by somebody else"]
     assert record("midwatch-chaos")["spec"]["holderIdentity"] == "an experiment", "what is another's is not given back"
     kubernetes.request("DELETE", f"{LEASES}/midwatch-chaos")

@@ -84,7 +84,10 @@ def test_events_that_region_b_keeps_after_the_fault_are_a_takeover(lost: FakeExp
     assert (check.name, check.holds, check.detail) == (takeover.TAKES, True, "20 kept since the fault")
 
 
-def test_a_sender_that_pauses_before_it_comes_back_is_waited_for(lost: FakeExporter, heir: FakeExporter) -> None:
+def test_a_sender_that_pauses_before_it_comes_back_is_waited_for(
+    lost: FakeExporter, heir: FakeExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "WAIT_SECONDS", 60.0)
     found = marked(lost, heir)
     threading.Timer(0.1, lambda: setattr(heir, "kept", heir.kept + 1)).start()
     assert found.check().holds is True

@@ -68,8 +68,6 @@ def test_a_store_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path, 
     process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(open_folder)}, stderr=subprocess.PIPE)
     wait_until(lambda: bool(list(open_folder.glob("midwatch-dr-*/store/a/data/postmaster.pid"))))
     process.send_signal(signal.SIGTERM)
-    begun = time.monotonic()
     process.communicate(timeout=60)
     assert not (tmp_path / "link").exists()
     assert list(open_folder.iterdir()) == []
-    assert time.monotonic() - begun < 10, "who stops it kills it after that"

@@ -73,7 +73,7 @@ class Plane:
     def run(self, seconds: float = 0.0) -> None:
         """Let attempts be made and answered, until nothing is under way or is not due yet."""
         self.now += seconds
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             self.retraining.step(self.now, self.keep)
             if all(one.trigger is not Trigger.SENDING for one in self.retraining._episodes):
@@ -167,6 +167,19 @@ def test_answers_that_settle_it_are_not_tried_again(platform, tmp_path, receiver
         plane.run(400)
     assert plane.audit()[-1] == expected
     assert len(receiver.requests) == 1
+
+
+def test_an_attempt_that_fails_as_nobody_thought_of_is_not_under_way_for_ever(
+    platform, tmp_path, receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> trigger.Outcome:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(trigger, "send", broken)
+    plane = Plane(platform, tmp_path)
+    plane.windows(D, D)
+    plane.run()
+    assert plane.audit() == ["began", "due", "attempt", "unknown"]
 
 
 def test_without_a_receiver_or_secret_it_is_tried_again(platform, tmp_path, receiver) -> None:

@@ -269,7 +269,7 @@ def test_a_trigger_is_answered_with_an_id_and_the_same_one_again_starts_nothing(
     other = sent(url, b'{"episode": "e2"}', b"secret")
     assert other.status == 202
     assert ids[0] == ids[1] != json.loads(other.data)["eventID"]
-    assert [begun.get(timeout=30), begun.get(timeout=30)] == ["e1", "e2"]
+    assert [begun.get(timeout=60), begun.get(timeout=60)] == ["e1", "e2"]
     assert begun.empty()
 
 

@@ -21,7 +21,7 @@ ANSWER = {"explanations": [{"attributions": {"age": 0.5, "debt": -1.0}, "base": 
 def test_attributions_of_a_row_come_from_the_service(predictor: Any, tmp_path: Path) -> None:
     predictor.answer = lambda document: (200, ANSWER)
     (tmp_path / "token").write_text("secret")
-    with Explainer(f"{predictor.url}/below", "credit/eu", token_file=tmp_path / "token") as explainer:
+    with Explainer(f"{predictor.url}/below", "credit/eu", token_file=tmp_path / "token", timeout=60) as explainer:
         assert explainer.attributions({"age": 3.0, "debt": 1.0}) == {"age": 0.5, "debt": -1.0}
     ((path, headers, document),) = predictor.requests
     assert (path, document) == ("/below/v1/models/credit%2Feu:explain", {"instances": [{"age": 3.0, "debt": 1.0}]})
@@ -40,7 +40,7 @@ def test_attributions_of_a_row_come_from_the_service(predictor: Any, tmp_path: P
 )
 def test_rows_of_numpy_and_pandas_are_sent_as_their_values(predictor: Any, row: Any, sent: Any) -> None:
     predictor.answer = lambda document: (200, ANSWER)
-    with Explainer(predictor.url, "credit", timeout=10) as explainer:
+    with Explainer(predictor.url, "credit", timeout=60) as explainer:
         explainer.attributions(row)
     ((_, _, document),) = predictor.requests
     assert document == {"instances": [sent]}
@@ -57,16 +57,16 @@ def test_rows_of_numpy_and_pandas_are_sent_as_their_values(predictor: Any, row: 
 )
 def test_what_is_no_explanation_raises_an_error(predictor: Any, status: int, answer: Any, said: str) -> None:
     predictor.answer = lambda document: (status, answer)
-    with Explainer(predictor.url, "credit") as explainer, pytest.raises(MidwatchError, match=said):
+    with Explainer(predictor.url, "credit", timeout=60) as explainer, pytest.raises(MidwatchError, match=said):
         explainer.attributions([3.0, 1.0])
 
 
 def test_explanations_of_another_version_than_predicts_are_not_taken(predictor: Any) -> None:
     predictor.answer = lambda document: (200, {**ANSWER, "version": "v6"})
-    with Explainer(predictor.url, "credit", version="v6") as explainer:
+    with Explainer(predictor.url, "credit", version="v6", timeout=60) as explainer:
         assert explainer.attributions([3.0, 1.0]) == {"age": 0.5, "debt": -1.0}
     with (
-        Explainer(predictor.url, "credit", version="v7") as explainer,
+        Explainer(predictor.url, "credit", version="v7", timeout=60) as explainer,
         pytest.raises(MidwatchError, match="the explainer explains v6, and not v7"),
     ):
         explainer.attributions([3.0, 1.0])
@@ -76,7 +76,7 @@ def test_a_service_that_hangs_is_left_after_the_timeout(predictor: Any) -> None:
     goes_on = threading.Event()
 
     def hang(document: Any) -> Any:
-        goes_on.wait(20)
+        goes_on.wait(60)
         return 200, ANSWER
 
     predictor.answer = hang
@@ -87,7 +87,7 @@ def test_a_service_that_hangs_is_left_after_the_timeout(predictor: Any) -> None:
 
 def test_a_forked_process_has_a_connection_of_its_own(predictor: Any) -> None:
     predictor.answer = lambda document: (200, ANSWER)
-    explainer = Explainer(predictor.url, "credit", timeout=10)
+    explainer = Explainer(predictor.url, "credit", timeout=60)
     explainer.attributions([1.0, 1.0])
     read, write = os.pipe()
     if (child := os.fork()) == 0:

@@ -23,7 +23,8 @@ def test_the_command_serves_whoever_has_the_token_until_it_is_told_to_end(
     (tmp_path / "usual_model.py").write_text("def answer(rows):\n    return rows[:, 0] * 2\n")
     (tmp_path / "token").write_text("secret")
     words = ("explain", "serve", *MODEL, "--from", "callable:usual_model:answer", "--background", str(background_file))
-    command = modules.command("midwatch", *words, "--listen", "127.0.0.1:0", "--token-file", f"{tmp_path}/token")
+    command = modules.command("midwatch", *words, "--listen", "127.0.0.1:0", "--deadline", "60s")
+    command += ["--token-file", f"{tmp_path}/token"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
@@ -38,7 +39,7 @@ def test_the_command_serves_whoever_has_the_token_until_it_is_told_to_end(
         assert answer["explanations"][0]["prediction"] == 6
     finally:
         process.terminate()
-        rest = process.communicate(timeout=20)[1]
+        rest = process.communicate(timeout=60)[1]
     assert (process.returncode, rest) == (0, "")
 
 

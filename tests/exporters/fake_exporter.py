@@ -73,13 +73,13 @@ class Exporter:
                 self._lock.notify_all()
             respond(request, 200, {"accepted": len(new), "duplicates": len(events) - len(new)})
 
-    def wait_for(self, count: int, seconds: float = 20.0) -> list[str]:
+    def wait_for(self, count: int, seconds: float = 60.0) -> list[str]:
         """Ids of the events kept, once there are so many."""
         with self._lock:
             assert self._lock.wait_for(lambda: len(self.kept) >= count, seconds), f"{len(self.kept)} of {count} came"
             return list(self.kept)
 
-    def wait_for_requests(self, count: int, seconds: float = 20.0) -> None:
+    def wait_for_requests(self, count: int, seconds: float = 60.0) -> None:
         """Wait for so many requests."""
         with self._lock:
             assert self._lock.wait_for(lambda: len(self.bodies) >= count, seconds)
@@ -99,7 +99,7 @@ def respond(request: BaseHTTPRequestHandler, status: int, answer: Any, **headers
     request.wfile.write(body)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for what another thread or process does."""
     until = time.monotonic() + seconds
     while not condition():

@@ -227,7 +227,7 @@ def test_processes_that_are_killed_lose_nothing_and_the_exporter_counts_each_eve
             one.send_signal(signal.SIGKILL)
             one.communicate()
         last = worker(url, folder, "last", 1)
-        wait_until(lambda: list(folder.glob("*")) != [] and total(running) == 15_001, 60)
+        wait_until(lambda: list(folder.glob("*")) != [] and total(running) == 15_001, 120)
         last.communicate("\n")
         assert last.returncode == 0
         assert {name: running.metric(requests(name)) for name in ("w0", "w1", "w2", "last")} == {

@@ -151,7 +151,7 @@ def test_events_of_the_flights_reach_a_member_through_the_topic_of_their_overlay
                 name, common = f"flight-{number}", {"model": model, "ts": time.time()}
                 events.send(Prediction(id=name, version="v1", prediction="late", score=0.9, **common))
                 events.send(Label(id=name, label="late" if number % 4 else "on time", **common))
-            assert events.close().acknowledged == 40
+            assert events.close(60).acknowledged == 40
         fleet.wait_until_counted(12)
         assert fleet.value("exporter", "midwatch_exporter_kafka_records_total") == 40
         assert fleet.value("exporter", "ml_outcomes_total") == 20

@@ -146,7 +146,7 @@ def pushed_by_a_process(state: Path, events: list[dict[str, object]], ended_by: 
             url = next(json.loads(line)["url"] for line in process.stderr if '"ready"' in line)
             body = "\n".join(map(json.dumps, events)).encode()
             if events:
-                urllib.request.urlopen(urllib.request.Request(f"{url}/events", body), timeout=10).close()
+                urllib.request.urlopen(urllib.request.Request(f"{url}/events", body), timeout=60).close()
             while not {"ml_requests_total", OWN} <= {metric.name for metric in received.metrics()}:
                 assert process.poll() is None
                 time.sleep(0.01)

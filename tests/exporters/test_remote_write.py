@@ -43,7 +43,7 @@ def pushing(registry: CollectorRegistry, folder: Path, post, since: float = 1.0,
 
 
 def value(url: str, expr: str, at: float) -> list[float]:
-    return [sample.value for sample in Client(url, timeout=5.0).query(expr, at=at)]
+    return [sample.value for sample in Client(url, timeout=60.0).query(expr, at=at)]
 
 
 def outcome(one: Pusher | Outbox) -> dict[tuple[str, str], float]:

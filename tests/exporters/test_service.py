@@ -41,7 +41,7 @@ class Running:
         self.port = int(port)
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -86,7 +86,7 @@ def exporter(
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(20)
+        process.wait(60)
         if process.stderr:
             process.stderr.close()
 
@@ -196,18 +196,18 @@ def test_unknown_paths_and_methods_say_what_there_is(running: Running) -> None:
 
 
 def test_a_gigantic_body_is_refused_before_it_is_read(running: Running) -> None:
-    with socket.create_connection((running.host, running.port), timeout=5) as client:
+    with socket.create_connection((running.host, running.port), timeout=60) as client:
         client.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n")
         assert b"413" in client.recv(1000)
 
 
 def test_a_gzip_bomb_and_an_endless_chunked_body_are_refused(running: Running) -> None:
     bomb = gzip.compress(b"0" * (32 * 2**20))
-    with socket.create_connection((running.host, running.port), timeout=10) as client:
+    with socket.create_connection((running.host, running.port), timeout=60) as client:
         head = f"POST /events HTTP/1.1\r\nhost: x\r\ncontent-encoding: gzip\r\ncontent-length: {len(bomb)}\r\n\r\n"
         client.sendall(head.encode() + bomb)
         assert b"413" in client.recv(1000)
-    with socket.create_connection((running.host, running.port), timeout=10) as client:
+    with socket.create_connection((running.host, running.port), timeout=60) as client:
         client.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         chunk = b"100000\r\n" + b"0" * 0x100000 + b"\r\n"
         with pytest.raises(OSError):
@@ -217,7 +217,7 @@ def test_a_gzip_bomb_and_an_endless_chunked_body_are_refused(running: Running) -
 
 
 def test_what_is_not_http_ends_the_connection_with_400(running: Running) -> None:
-    with socket.create_connection((running.host, running.port), timeout=5) as client:
+    with socket.create_connection((running.host, running.port), timeout=60) as client:
         client.sendall(b"\x16\x03\x01 what\r\n\r\n")
         assert b"400" in client.recv(1000)
 
@@ -226,7 +226,7 @@ def test_pipelined_requests_are_answered_in_order(running: Running) -> None:
     bodies = [json.dumps(prediction(f"pipe{number}")).encode() for number in range(100)]
     bodies[50] = b"{}"
     text = b"".join(b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(b) + b for b in bodies)
-    with socket.create_connection((running.host, running.port), timeout=5) as client:
+    with socket.create_connection((running.host, running.port), timeout=60) as client:
         client.sendall(text)
         seen = b""
         while seen.count(b"HTTP/1.1") < 100:
@@ -272,7 +272,7 @@ def test_every_member_of_a_gzip_body_is_read_and_of_a_cut_one_nothing_is_kept(ru
 
 
 def test_a_coding_that_is_not_read_is_415_and_names_those_that_are(running: Running) -> None:
-    with socket.create_connection((running.host, running.port), timeout=5) as client:
+    with socket.create_connection((running.host, running.port), timeout=60) as client:
         client.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-encoding: br\r\ncontent-length: 2\r\n\r\n{}")
         answer = client.recv(1000)
     assert answer.startswith(b"HTTP/1.1 415 ")
@@ -568,7 +568,7 @@ def test_a_scrape_that_fails_is_answered_and_the_next_one_is_written(
 
 @pytest.mark.parametrize("asked", ["gzip", "gzip;q=0", ""])
 def test_metrics_are_compressed_for_who_takes_gzip(running: Running, asked: str) -> None:
-    connection = http.client.HTTPConnection(running.host, running.port, timeout=10)
+    connection = http.client.HTTPConnection(running.host, running.port, timeout=60)
     connection.request("GET", "/metrics", headers={"Accept-Encoding": asked} if asked else {})
     answer = connection.getresponse()
     body = answer.read()

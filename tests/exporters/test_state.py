@@ -397,6 +397,16 @@ def test_two_exporters_never_share_a_state_folder(store: Store) -> None:
         Store(store.directory, spec.Exporter())
 
 
+def test_a_folder_that_cannot_be_tidied_after_a_snapshot_is_said_to_be_so(store: Store, monkeypatch, caplog) -> None:
+    def gone(_: int) -> None:
+        raise OSError("the folder is gone")
+
+    monkeypatch.setattr(store.journal, "drop_before", gone)
+    store.snapshot(NOW)
+    store._join_snapshot()
+    assert "the folder is gone" in caplog.text
+
+
 def test_a_reader_follows_over_segments_and_is_told_of_a_gap(tmp_path: Path) -> None:
     store = Store(tmp_path, spec.Exporter())
     commit(store, [prediction("a")])

@@ -17,7 +17,7 @@ from monitors.fairness.advice import effect, reweighing, search, thresholds
 from monitors.fairness.advice.scene import Late, Scene, Sent
 from monitors.fairness.advice.scores import Scores
 from monitors.fairness.bounds import Unlabelled
-from monitors.fairness.measures import MEASURES, Cells
+from monitors.fairness.measures import MEASURES, Cells, Share
 from monitors.fairness.promises import Finding
 from monitors.fairness.ungrouped import Ungrouped
 from monitors.fairness.verdict import Judgement, Limit, Verdict
@@ -228,3 +228,9 @@ def test_a_threshold_that_keeps_the_limit_only_where_it_was_chosen_does_not_fit(
     assert found.fits is fits
     assert found.why == (thresholds.CHOSEN if fits else thresholds.BEYOND)
     assert (thresholds.NOT_SURE in found.notes) is bool(said)
+
+
+def test_a_small_group_does_not_hide_that_others_differ_in_their_positives() -> None:
+    events = np.array([4000.0, 4000.0, 30.0])
+    assert reweighing.are_apart(Share(events=events, hits=np.array([2000.0, 1600.0, 16.0])), 0.05)
+    assert not reweighing.are_apart(Share(events=events, hits=np.array([2000.0, 1980.0, 16.0])), 0.05)

@@ -404,3 +404,43 @@ def test_two_rates_of_0_have_no_ratio_and_no_number_of_events_that_would_decide(
     assert found.reason == "de and no both have a rate of 0, of which a ratio says nothing: promise a difference"
     assert view._worst(found, found.judgement.worst, ()) == ("no and de both have 0", "-")
     assert _judge(asked, measure="equal_opportunity").judgement.verdict is Verdict.FAIR, "a difference is known"
+
+
+def _late(cells: Cells, group: str, rate: float) -> Cells:
+    """The same, with another rate of a group in the last 20 blocks."""
+    is_late = np.arange(BLOCKS) >= 80
+    hits, misses = (("country", group, answer, "") for answer in ("fraud", "fine"))
+    many = cells[hits] + cells[misses]
+    late = np.where(is_late, np.round(many * rate), cells[hits])
+    return cells | {hits: late, misses: many - late}
+
+
+def test_who_is_worse_lately_is_named_beside_the_pair_that_is_apart_since_the_start() -> None:
+    since = _predicted({"no": 0.5, "de": 0.3, "fr": 0.5})
+    said = _judge(_asked(_late(_late(since, "de", 0.5), "fr", 0.2)))
+    assert said.judgement.verdict is Verdict.UNFAIR
+    assert said.judgement.became_unfair
+    assert said.reason.startswith("de is beyond the limit against ")
+    assert "; lately fr is beyond the limit against " in said.reason
+
+
+def test_who_is_worse_lately_is_named_where_nothing_was_shown_before() -> None:
+    said = _judge(_asked(_late(_predicted({"no": 0.4, "de": 0.4, "fr": 0.4}), "fr", 0.05)), difference="8%")
+    assert said.judgement.became_unfair
+    assert said.judgement.verdict is not Verdict.UNFAIR
+    assert "; lately fr is beyond the limit against " in said.reason
+
+
+def test_the_pair_that_is_apart_since_the_start_and_lately_is_named_once() -> None:
+    said = _judge(_asked(_predicted({"no": 0.5, "de": 0.3})))
+    assert said.judgement.became_unfair
+    assert said.reason == "de is beyond the limit against no"
+
+
+def test_labels_that_come_no_more_for_a_group_are_told_beside_the_events_that_would_decide() -> None:
+    labelled = _labelled("no", 0.6) | _labelled("de", 0.58)
+    ended = np.arange(BLOCKS) < 3
+    seen = {cell: row * ended if cell[1] == "de" else row for cell, row in labelled.items()}
+    said = _judge(_asked(_predicted({"no": 0.6, "de": 0.6}), seen, _settled(labelled)), measure="equal_opportunity")
+    assert said.judgement.verdict is Verdict.UNKNOWN
+    assert said.reason.endswith("more events would decide, if the rates stay; 97.0% of de have no label")

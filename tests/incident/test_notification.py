@@ -276,7 +276,7 @@ def delivered(tmp_path: Path) -> Iterator[list[dict]]:
         stack.callback(server.shutdown)
         Thread(target=server.serve_forever, daemon=True).start()
         _start(tmp_path, server.server_port, stack)
-        assert both.wait(60), "no notification"
+        assert both.wait(120), "no notification"
         yield found
 
 
@@ -305,7 +305,7 @@ def _start(folder: Path, port: int, stack: ExitStack) -> None:
     (folder / "prometheus.yml").write_text(
         yaml.safe_dump(
             {
-                "global": {"scrape_interval": "300ms", "scrape_timeout": "300ms"},
+                "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
                 "rule_files": ["rules.yml"],
                 "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{told}"]}]}]},
                 "scrape_configs": [{"job_name": "x", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],

@@ -199,8 +199,19 @@ def test_what_two_sources_tell_of_one_release_is_one_change(monkeypatch: pytest.
     assert found.changes == (canary, other)
 
 
+def test_git_has_the_time_that_an_answer_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (question,) = gitlog.questions(asked(repositories=(tmp_path,), within=0.1))
+    (found,) = question.ask()
+    assert isinstance(found, Unanswered)
+    assert found.reason == "git took longer than 0.1 s"
+
+
 def test_a_folder_without_git_is_unanswered_with_git_s_own_reason(tmp_path: Path) -> None:
-    (question,) = gitlog.questions(asked(repositories=(tmp_path,)))
+    (question,) = gitlog.questions(asked(repositories=(tmp_path,), within=60.0))
     (found,) = question.ask()
     assert isinstance(found, Unanswered)
     assert "not a git repository" in found.reason

@@ -35,7 +35,7 @@ def words(pod: Object, folder: Path, port: int) -> list[str]:
 def answer(url: str, token: str | None = None) -> int:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answered:
+        with urllib.request.urlopen(request, timeout=60) as answered:
             return int(answered.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -108,7 +108,7 @@ def test_the_console_starts_and_is_read_with_its_token_alone(
         wait_for(f"{url}/readyz", 60)
         assert answer(f"{url}/events?page=/") == 401
         assert answer(f"{url}/alerts", CLIENTS) == 200
-        with urllib.request.urlopen(f"{url}/alerts", timeout=10) as answered:
+        with urllib.request.urlopen(f"{url}/alerts", timeout=60) as answered:
             assert "/sign-in" in answered.url
     finally:
         process.terminate()

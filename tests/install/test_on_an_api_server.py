@@ -72,7 +72,7 @@ def controller(program: str, log: Path, *options: str) -> Iterator[subprocess.Po
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def said(heading: str) -> list[str]:

@@ -36,7 +36,7 @@ class Prometheus:
 
     def query(self, expr: object) -> list[Sample]:
         self.asked.append(str(expr))
-        self.may_answer.wait(10)
+        self.may_answer.wait(60)
         if not self.is_up:
             raise UnreachableError(str(expr), "no answer")
         return [Sample(labels={}, time=0.0, value=1.0)]
@@ -157,13 +157,13 @@ def test_what_was_changed_is_read_anew_though_somebody_reads_already() -> None:
     def read() -> Any:
         seen.append(silences[-1])
         began.set()
-        may_end.wait(10)
+        may_end.wait(60)
         return BLIND
 
     state = State(read)
     reader = threading.Thread(target=state.refresh)
     reader.start()
-    began.wait(10)
+    assert began.wait(60)
     silences.append("after")
     changer = threading.Thread(target=state.refresh_after_change)
     changer.start()

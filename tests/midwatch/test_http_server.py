@@ -33,7 +33,7 @@ class Server:
         self._ready = Event()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -66,15 +66,15 @@ class Server:
         async def called() -> Any:
             return call()
 
-        return asyncio.run_coroutine_threadsafe(called(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(called(), self.loop).result(60)
 
     def answer_later(self) -> None:
-        assert self.came.wait(10)
+        assert self.came.wait(60)
         self.on_loop(lambda: self.later.pop(0)(200, b"late", "text/plain"))
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def server() -> Iterator[Server]:
 
 
 def client(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=60)
 
 
 def exchanged(server: Server, text: bytes, *, end: bool = True) -> bytes:
@@ -172,7 +172,7 @@ def test_what_is_held_is_given_back(server: Server) -> None:
     exchanged(server, request(b"/bad") + b"rubbish\r\n\r\n")
     with client(server) as gone:
         gone.sendall(request(b"/later", method=b"POST", body=b"x" * 1000))
-        assert server.came.wait(10)
+        assert server.came.wait(60)
     server.answer_later()
     with client(server) as gone:
         gone.sendall(request(b"/answer") * 1000)
@@ -191,7 +191,7 @@ def sent_until_full(server: Server, made: socket.socket, text: bytes) -> int:
         except BlockingIOError:
             blocked += 1
             server.on_loop(lambda: None)
-    made.settimeout(10)
+    made.settimeout(60)
     return sent
 
 

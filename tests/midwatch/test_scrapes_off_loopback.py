@@ -55,7 +55,7 @@ def started(*words: object) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def recovery_exporter(port: int) -> Iterator[None]:
 
 
 def status(port: int, method: str, path: str, token: bytes | None) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(method, path, b"", {} if token is None else {"Authorization": f"Bearer {token.decode()}"})
     answer = connection.getresponse()
     answer.read()
@@ -80,7 +80,7 @@ def status(port: int, method: str, path: str, token: bytes | None) -> int:
 
 def up(prometheus_port: int) -> dict[str, float]:
     query = urllib.parse.urlencode({"query": 'up{job=~"midwatch-.*"}'})
-    with urllib.request.urlopen(f"http://127.0.0.1:{prometheus_port}/api/v1/query?{query}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{prometheus_port}/api/v1/query?{query}", timeout=60) as answer:
         found = json.load(answer)["data"]["result"]
     return {one["metric"]["job"]: float(one["value"][1]) for one in found}
 

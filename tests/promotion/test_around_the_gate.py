@@ -166,6 +166,16 @@ def test_a_registry_that_does_not_answer_leaves_the_last_look_old(
     assert published(watch, metrics.PROMOTION_LAST_LOOK) == {"fraud": before}
 
 
+def test_a_look_that_fails_as_nobody_thought_of_is_a_problem_and_the_next_one_is_made(
+    watch: Watch, clock: Ahead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(watch._registry, "champion", lambda _: 1 / 0)
+        assert watch.look() == ["fraud: the look failed: ZeroDivisionError"]
+    assert watch.look() == []
+    assert published(watch, metrics.PROMOTION_LAST_LOOK) == {"fraud": clock.now}
+
+
 def test_a_webhook_tells_of_what_a_look_would_have_missed(watch: Watch, mlflow: SmallMlflow, audit: Path) -> None:
     watch.look()
     assert watch.take(alias_set("2"))  # and somebody set it back before anybody looked

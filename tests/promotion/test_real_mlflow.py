@@ -84,7 +84,7 @@ def gate(mlflow_url: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
         yield f"http://127.0.0.1:{port}", audit
     finally:
         process.terminate()
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert "Traceback" not in errors
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.regions.conftest import GLOBAL, REGIONS, Planes, until
+import pytest
+
+from tests.regions.conftest import GLOBAL, PATIENCE_SECONDS, REGIONS, Planes, until
+
+pytestmark = pytest.mark.timeout(3 * PATIENCE_SECONDS)  # an interval of a group is a minute already
 
 
 def test_a_silent_plane_is_one_page_that_says_the_region(planes: Planes) -> None:

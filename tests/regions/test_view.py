@@ -16,7 +16,9 @@ from midwatch.app.status.records import Overview, Standing, State
 from midwatch.prometheus import Client, PartialError
 from midwatch.spec import load
 from midwatch.spec.model import Platform
-from tests.regions.conftest import GLOBAL, Planes, until
+from tests.regions.conftest import GLOBAL, PATIENCE_SECONDS, Planes, until
+
+pytestmark = pytest.mark.timeout(3 * PATIENCE_SECONDS)
 
 
 def platform_at(view: Planes, tmp_path: Any, here: str = GLOBAL) -> Platform:

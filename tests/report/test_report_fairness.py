@@ -16,7 +16,7 @@ from tests.conftest import free_port, midwatch_here, platform_document
 from tests.report.conftest import at
 
 KEY = b"the key of the groups of the tests"
-OLD, YOUNG = (keyed_hash.digest(value, KEY) for value in ("old", "young"))
+OLD, YOUNG, OLDEST = (keyed_hash.digest(value, KEY) for value in ("old", "young", "oldest"))
 BEGAN, ENDED = at(10), at(10, 12)
 """The half day that was judged, but for two hours."""
 BROKEN = at(10, 3), at(10, 6)
@@ -36,13 +36,27 @@ def month(promised: dict[str, str]) -> Past:
     gauge("ml_fairness_became_unfair", 0)
     gauge("ml_fairness_limit", 0.8)
     gauge("ml_fairness_smallest_group_events", 400)
-    gauge("ml_fairness_worst_pair_info", 1, above=YOUNG, below=OLD, stratum="")
+    late = [(one, 1.0) for one in times if one >= BROKEN[1]]
+    past.add("ml_fairness_worst_pair_info", late, **promised, above=YOUNG, below=OLD, stratum="")
     for bound, value in (("low", 0.7), ("estimate", 0.75), ("high", 0.85)):
         gauge("ml_fairness_ratio", value, bound=bound)
         gauge("ml_fairness_group_rate", value / 2, group=OLD, bound=bound)
+    worst = [one for one in times if one < BROKEN[1]]  # another pair was the worst then, and something was open
+    past.add(
+        "ml_fairness_worst_pair_info", [(one, 1.0) for one in worst], **promised, above=OLD, below=OLDEST, stratum=""
+    )
+    past.add("ml_fairness_rows_needed", [(one, 5000.0) for one in worst], **promised)
     at_times = [float(one) for one in range(at(10, 20) + 600, at(10, 20) + 1800, 60)]
     brief = {**promised, "version": "brief"}
     past.add("ml_fairness_verdict", [(one, -1.0) for one in at_times], **brief)
+    at_the_end = [float(one) for one in range(at(31, 23) + 600, at(31, 23) + 3000, 60)]
+    last = {**promised, "version": "last"}
+    past.add("ml_fairness_verdict", [(one, 1.0) for one in at_the_end], **last)
+    past.add(
+        "ml_fairness_worst_pair_info", [(one, 1.0) for one in at_the_end], **last, above=YOUNG, below=OLD, stratum=""
+    )
+    for bound, value in (("low", 0.9), ("estimate", 0.95), ("high", 1.05)):
+        past.add("ml_fairness_ratio", [(one, value) for one in at_the_end], **last, bound=bound)
     return past
 
 
@@ -91,11 +105,24 @@ def test_a_version_that_was_judged_for_less_than_an_hour_is_told_too(folder: Pat
     assert "brief" in report(folder, "--html").stdout
 
 
+def test_the_worst_pair_is_that_of_the_last_verdict_and_not_one_of_before(folder: Path) -> None:
+    rate = _first(report(folder, "--json"))
+    assert (rate["worst"]["above"], rate["worst"]["below"]) == ("young", "old")
+    assert rate["rows_needed"] is None
+
+
+def test_what_was_judged_in_the_last_hour_alone_has_its_worst_pair(folder: Path) -> None:
+    rates = json.loads(report(folder, "--json").stdout)["rates"]
+    (last,) = (one for one in rates if one["version"] == "last")
+    assert last["verdict"] == "kept"
+    assert last["worst"]["ratio"] == [0.9, 0.95, 1.05]
+
+
 def test_what_was_not_judged_in_the_whole_month_is_named_and_not_kept(folder: Path) -> None:
     document = json.loads(report(folder, "--json").stdout)
     assert document["silent"] == [{"model": "fraud", "promise": "fairness age accuracy_parity difference 10%"}]
     page = report(folder, "--html").stdout
-    assert "Of 3 promised rates, 2 were shown broken, 0 were shown kept, and of 1 it is not known." in page
+    assert "Of 4 promised rates, 2 were shown broken, 1 were shown kept, and of 1 it is not known." in page
     assert "<li>fraud: fairness age accuracy_parity difference 10%</li>" in page
 
 

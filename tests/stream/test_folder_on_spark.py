@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from exporters import event_files
 from exporters.stream import query
@@ -74,6 +75,7 @@ def write(path: Path, events: Sequence[Prediction], written: float) -> Path:
     return path
 
 
+@pytest.mark.timeout(600)  # a start of Spark that took too long is made anew, on a machine that may be busy
 def test_counters_and_verdicts_of_a_folder_are_those_of_the_exporter(make_document, spark, tmp_path: Path) -> None:
     file, events = drifting.write_platform(tmp_path, make_document()), tmp_path / "events"
     events.mkdir()

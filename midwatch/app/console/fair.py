@@ -5,12 +5,14 @@ What nobody has judged is not known: a promise of the platform file is listed al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from midwatch.app import judged_fairness
 from midwatch.app.console import drawing
 from midwatch.app.console.queries import Answer, Question
 from midwatch.app.judged_fairness import Judged, Names
+from midwatch.prometheus import Sample
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.model import Model
 
@@ -44,6 +46,13 @@ def state_questions(model: Model) -> Iterator[tuple[str, Question]]:
             yield name, question
 
 
+def questions_of_all() -> Iterator[tuple[str, Question]]:
+    """What is asked of all models at once: everything but the rates of groups."""
+    for name, expr in judged_fairness.expressions().items():
+        if name != judged_fairness.RATES:
+            yield _key(name), drawing.now(expr)
+
+
 def _key(name: str) -> str:
     """Name of an answer among those of a page."""
     return f"fairness {name}"
@@ -51,11 +60,23 @@ def _key(name: str) -> str:
 
 def judged(model: Model, answers: Mapping[str, Answer], known: Names) -> list[Judged]:
     """Every rate that was judged, and promises of which nothing was; the worst first."""
+    return judged_each([model], answers, known)[model.name]
+
+
+def judged_each(models: Iterable[Model], answers: Mapping[str, Answer], known: Names) -> dict[str, list[Judged]]:
+    """The same of some models, by name."""
+    mark = _key("")
+    own: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for name, answer in answers.items():
+        for sample in answer.samples if name.startswith(mark) else ():
+            own[sample.labels.get("model", "")][name.removeprefix(mark)].append(sample)
+    return {model.name: _judged(model, own[model.name], known) for model in models}
+
+
+def _judged(model: Model, samples: Mapping[str, Sequence[Sample]], known: Names) -> list[Judged]:
     if not model.fairness:
         return []
-    mark = _key("")
-    own = {name.removeprefix(mark): answer.samples for name, answer in answers.items() if name.startswith(mark)}
-    found = judged_fairness.read(own, known)
+    found = judged_fairness.read({judged_fairness.VERDICT: (), **samples}, known)
     said = {(one.attribute, one.measure, one.limit) for one in found}
     found += [_nothing(model, promise) for promise in model.fairness if promise.key not in said]
     return sorted(found, key=judged_fairness.worst_first)

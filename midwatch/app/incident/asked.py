@@ -19,7 +19,7 @@ class Asked:
     """Changes are wanted from `start` to `end`, seconds since the epoch; `step` is seconds between two looks.
 
     `first` is the first look at which Prometheus has anything. `evidence` are logs and folders of logs, `repositories`
-    folders with Git.
+    folders with Git. `within` is how many seconds a program that is asked may take.
     """
 
     platform: Platform
@@ -30,6 +30,7 @@ class Asked:
     first: float
     evidence: tuple[Path, ...] = ()
     repositories: tuple[Path, ...] = ()
+    within: float = 1.0
 
     @property
     def looks(self) -> int:

@@ -109,6 +109,7 @@ def changes(sources: Sources, start: float, end: float) -> Collected:
         first=end if first is None else first,
         evidence=sources.evidence,
         repositories=sources.repositories,
+        within=max(deadline - time.monotonic(), 0.0),
     )
     found = collect.collect(asked, deadline)
     if first is None:

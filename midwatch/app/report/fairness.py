@@ -115,11 +115,12 @@ def read(
     """Ask for a month; QueryError where Prometheus does not answer."""
     known = judged_fairness.names(platform, file)
     expressions = judged_fairness.expressions()
-    newest = {
-        name: promql.over_time("last_over_time", expr, month.seconds, step=HOUR) for name, expr in expressions.items()
-    }
-    answers = {name: client.query(expr, at=month.last) for name, expr in newest.items()}
-    last = {one.key: one for one in judged_fairness.read(answers, known)}
+    # Of the last hour it is told by the minute: a plane of an afternoon has hardly a whole one.
+    newest = [_newest(expressions, month.seconds, HOUR), _newest(expressions, min(HOUR, month.seconds), STEP)]
+    last: dict[Key, Judged] = {}
+    for asked in newest:
+        answers = {name: client.query(expr, at=month.last) for name, expr in asked.items()}
+        last |= {one.key: one for one in judged_fairness.read(answers, known)}
 
     def worst_of(seconds: float) -> tuple[Expr, Expr]:
         seconds = max(STEP, seconds - STEP)  # with the looks at both of its ends
@@ -156,8 +157,26 @@ def read(
             if (model.name, *promise.key) not in said
         ),
         names=known,
-        queries=(*map(str, newest.values()), *map(str, looked)),
+        queries=(*(str(expr) for asked in newest for expr in asked.values()), *map(str, looked)),
     )
+
+
+def _newest(expressions: Mapping[str, Expr], seconds: float, step: float) -> dict[str, Expr]:
+    """What was said beside the last verdict of each promise, by looks of a step; not a pair that was the worst before.
+
+    The time of an aggregate is that of the look at it.
+    """
+
+    def looked_at(expr: Expr) -> Expr:
+        return promql.over_time("max_over_time", promql.call("timestamp", expr), seconds, step=step)
+
+    at_the_last = looked_at(expressions[judged_fairness.VERDICT])
+    return {
+        name: promql.over_time("last_over_time", expr, seconds, step=step).and_(
+            looked_at(expr).reaches(at_the_last, on=metrics.FAIRNESS_PROMISE)
+        )
+        for name, expr in expressions.items()
+    }
 
 
 def _by_hour(client: Client, hourly: str, rest: str, month: Month) -> dict[Key, dict[float, float]]:

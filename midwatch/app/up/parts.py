@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from midwatch import processes
 from midwatch.app.up.reaper import Reaper
 from midwatch.errors import Exit, MidwatchError
 
 TERM_SECONDS = 10.0
 """How long a process may take to end by itself."""
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
 """How long a part may take until it answers."""
 LOG_LINES = 12
 
@@ -92,7 +93,7 @@ class Parts:
         with self._lock:
             for part in self.started:
                 _, released = self._holds(part)
-                if not released.exists():
+                if not released.exists() or _is_ending(part):
                     continue
                 try:
                     if part.process.poll() is not None:
@@ -178,6 +179,11 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def _is_ending(part: Part) -> bool:
+    """Whether it was killed and cannot be waited for yet, as long as one of its threads has not ended (waitpid(2))."""
+    return part.process.poll() is None and processes.identify(part.process.pid) is None
 
 
 def _tail(log: Path) -> str:

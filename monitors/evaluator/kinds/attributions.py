@@ -12,7 +12,7 @@ from midwatch import metrics, promql
 from midwatch.exposition import Sample
 from midwatch.prometheus import Client
 from midwatch.spec.model import Model, Platform
-from monitors.attribution import fetch, published, serving
+from monitors.attribution import fetch, judge, published, serving
 from monitors.attribution.fetch import Span, Version
 from monitors.attribution.serving import Judged
 from monitors.evaluator.evaluation import Evaluate, Evaluation
@@ -68,7 +68,7 @@ class _Together:
         """Ask and judge where a window ended since, or a version is new."""
         names = [model.name for model in self.models]
         window, windows = self.reach
-        span = Span.until(now, window, windows + 1)
+        span = Span.until(now, window, windows + judge.NEWEST)
         of = span.end, frozenset(version for version in explained if version[0] in names)
         if of == self._of:
             return

@@ -15,7 +15,7 @@ from monitors.fairness.verdict import Verdict
 def propose(scene: Scene) -> Proposal | None:
     """How many more events to wait for, and of which groups; None where the verdict needs none."""
     open_ones = [one for one in scene.findings if one.judgement.verdict is Verdict.UNKNOWN]
-    few = sorted({group for one in scene.findings for group in one.judgement.left_out})
+    few = sorted({group for one in scene.findings for group in one.judgement.left_out if group in one.judgement.events})
     needed = [one for one in open_ones if one.judgement.rows_needed]
     if not needed and not few:
         return None

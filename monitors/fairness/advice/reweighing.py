@@ -13,7 +13,6 @@ from monitors.fairness.advice import effect
 from monitors.fairness.advice.effect import Effect
 from monitors.fairness.advice.proposal import Kind, Proposal
 from monitors.fairness.advice.scene import Scene, blocks, choosing, testing
-from monitors.fairness.intervals import Interval
 from monitors.fairness.measures import Cells, Share
 from monitors.fairness.projection import Floats
 
@@ -43,8 +42,7 @@ def propose(scene: Scene) -> Proposal:
     cut = np.minimum(found, GREATEST)
     now = effect.independent(tested_on)
     rates, ends = _weighted_rates(now, cut, scene.alpha)
-    apart = _ends_apart(now, np.ones_like(cut), scene.alpha)
-    differs = not apart[0] <= 0 <= apart[1]
+    differs = are_apart(now, scene.alpha)
     return Proposal(
         kind=Kind.REWEIGHING,
         fits=differs,
@@ -81,11 +79,10 @@ def _weighted(rates: Floats, applied: Floats) -> Floats:
     return weighted / (weighted + (1 - rates) * applied[:, 0])
 
 
-def _ends_apart(share: Share, applied: Floats, alpha: float) -> Interval:
-    """Interval of the difference between the groups with the highest and the lowest share."""
-    rates, ends = _weighted_rates(share, applied, alpha)
-    high, low = int(rates.argmax()), int(rates.argmin())
-    return float(ends[high, 0] - ends[low, 1]), float(ends[high, 1] - ends[low, 0])
+def are_apart(share: Share, alpha: float) -> bool:
+    """Whether any two groups are shown to differ: the highest and the lowest may be small ones, which show nothing."""
+    ends = intervals.rate(share.events, share.hits, alpha / len(share.events))
+    return bool(ends[:, 0].max() > ends[:, 1].min())
 
 
 def _step(scene: Scene, place: int, applied: Floats) -> str:

@@ -15,7 +15,6 @@ from midwatch.app.console.queries import Answer
 from midwatch.app.judged_fairness import Judged, Names
 from midwatch.html import About, numbers
 from midwatch.html.charts import Band, Chart, Line
-from midwatch.spec.model import Model
 
 MOST_HISTORIES = 8
 """Histories of gaps that are drawn: those of the worst promises."""
@@ -24,12 +23,10 @@ MOST_HISTORIES = 8
 def build_all(context: Context) -> Page:
     """The page of all models that promise fairness."""
     models = [model for model in context.platform.models if model.fairness]
-    wanted = {(model.name, name): question for model in models for name, question in fair.state_questions(model)}
+    wanted = dict(fair.questions_of_all()) if models else {}
     answers = dict(zip(wanted, context.asked.ask(*wanted.values()), strict=True))
-    found: list[tuple[Model, Judged]] = []
-    for model in models:
-        own = {name: answer for (of, name), answer in answers.items() if of == model.name}
-        found += [(model, one) for one in fair.judged(model, own, Names())]
+    by_model = fair.judged_each(models, answers, judged_fairness.names(context.platform, context.file))
+    found = [(model, one) for model in models for one in by_model[model.name]]
     every = [one for _, one in found]
     return Page(
         template="fairness_all.html",

@@ -12,7 +12,6 @@ from midwatch.app.incident.asked import Asked, Found, Question
 from monitors.incident.records import Change, Kind, Unanswered
 
 MOST_COMMITS = 200
-GIT_SECONDS = 1.0
 
 _RECORD, _FIELD = "\x1e", "\x1f"
 _FORMAT = f"{_RECORD}%H{_FIELD}%ct{_FIELD}%an{_FIELD}%s{_FIELD}"
@@ -32,12 +31,12 @@ def _changes(repository: Path, asked: Asked) -> Found:
     command += [f"--since=@{int(asked.start - HEAD_SECONDS)}", f"--until=@{int(asked.end)}", "--", "."]
     source = f"Git: {repository}"
     try:
-        done = subprocess.run(command, capture_output=True, timeout=GIT_SECONDS, check=True)
+        done = subprocess.run(command, capture_output=True, timeout=asked.within, check=True)
     except FileNotFoundError:
         yield Unanswered(source=source, reason="the program git is not installed")
         return
     except subprocess.TimeoutExpired:
-        yield Unanswered(source=source, reason=f"git took longer than {GIT_SECONDS:g} s")
+        yield Unanswered(source=source, reason=f"git took longer than {asked.within:.2g} s")
         return
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines() or ["no reason was given"]
