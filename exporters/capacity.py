@@ -11,9 +11,10 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from exporters.events import store
-from exporters.events.counters import SERIES_OF_FEATURE, Counters
+from exporters.events.counters import Counters
 from exporters.events.group_sums import Promised
 from exporters.events.lateness import Lateness
+from exporters.events.series_sizes import SERIES_OF_FEATURE
 from exporters.events.waiting import WaitingPrediction
 from midwatch import scrape_size
 from midwatch.client.events import Prediction

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from exporters.events.attributions import Explained
-from exporters.events.counters import ModelSeries, Series
 from exporters.events.group_sums import GroupSums, column
+from exporters.events.series import ModelSeries, Series
 from exporters.events.settling import Settled
 from exporters.events.state import Totals
 from exporters.incremental import IncrementalText

@@ -6,29 +6,26 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from exporters.events.attributions import Explained
+from exporters.events import folded_names, series_sizes
 from exporters.events.class_names import TEXT, class_name, is_class_like
 from exporters.events.group_sums import (
     NOTHING,
-    SERIES_OF_ERRORS,
-    SERIES_OF_EXPOSURE,
-    SERIES_OF_SCORES,
     Deviation,
-    Exposed,
     Promised,
     explain,
     expose,
 )
-from exporters.events.group_sums import Explained as GroupExplained
 from exporters.events.inference_log import FINISH_LABELS, MAX_SECONDS, MAX_TOKENS, TOKEN_KINDS, Generation
-from exporters.events.outcomes import Grouped, Outcome, bin_of, count_groups, count_pair, score_into, sums
+from exporters.events.outcomes import Outcome, bin_of, count_groups, count_pair, score_into
 from exporters.events.reasons import Unread
+from exporters.events.series import TRACE_ID, Exemplar, ModelSeries, Series
+from exporters.events.series_sizes import Sizes
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
 from midwatch.client.events import Prediction, Value
@@ -41,87 +38,11 @@ HASH = re.compile(r"[0-9a-f]{24}")
 ANOTHER = "another"
 """Label value of an actual class that is not the predicted one, where both would be `other`."""
 
-SERIES_OF_FEATURE = 3 + len(metrics.PLACE_BUCKETS) + 3
-"""Series of a feature's attributions: three sums, and the buckets of its places with their sum and count."""
-
 EMPTY: Mapping[str, Value] = {}
-_ATTRIBUTIONS = "attributions"
-"""What is summed of a group, beside scores, exposure and errors."""
-
-VERSION_SERIES = 2 + 3
-"""Series of any version: requests by outcome, predictions that are not settled, labels that came late by result."""
-
-TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
-"""A trace id (W3C Trace Context, 3.2.2.3); anything else is no link to a trace."""
-
-
-class Exemplar(msgspec.Struct, array_like=True, gc=False):
-    """A request that a latency bucket counted: its trace, duration, and time (seconds since the epoch)."""
-
-    trace_id: str
-    seconds: float
-    ts: float
 
 
 class NoDifferenceError(ValueError):
     """A regression's prediction and label have no difference that can be counted."""
-
-
-class Series(msgspec.Struct):
-    """Counts of a version of a model. `latency`: one per bound and one beyond; `bins`: [n, positives, sum].
-
-    `exemplars` has the newest traced request of a bucket, by its place in `latency`. `summed` are the groups that have
-    series of sums, by what is summed and attribute.
-    """
-
-    model: str
-    version: str
-    bounds: list[float]
-    latency: list[int]
-    bins: list[list[float]]
-    ok: int = 0
-    errors: int = 0
-    latency_sum: float = 0.0
-    predicted: dict[str, int] = {}
-    outcomes: dict[str, dict[str, int]] = {}
-    groups: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
-    absolute: float = 0.0
-    squared: float = 0.0
-    observed: int = 0
-    expected: float = 0.0
-    scored: int = 0
-    exemplars: dict[int, Exemplar] = {}
-    tokens: dict[str, int] = {}
-    finish_reasons: dict[str, int] = {}
-    first_token: list[int] = msgspec.field(default_factory=lambda: [0] * (len(metrics.FIRST_TOKEN_BUCKETS) + 1))
-    first_token_sum: float = 0.0
-    output_token: list[int] = msgspec.field(default_factory=lambda: [0] * (len(metrics.OUTPUT_TOKEN_BUCKETS) + 1))
-    output_token_sum: float = 0.0
-    bounded: dict[str, dict[str, int]] = {}
-    grouped: Grouped = {}
-    explained: Explained = msgspec.field(default_factory=Explained)
-    exposed: Exposed = {}
-    summed: dict[str, dict[str, set[str]]] = {}
-    group_explained: dict[str, dict[str, int]] = {}
-    group_attributions: GroupExplained = {}
-
-
-class ModelSeries(msgspec.Struct):
-    """Counts of a model over its versions, and the label values it has been admitted with."""
-
-    model: str
-    delay: list[int]
-    delay_sum: float = 0.0
-    waiting: int = 0
-    labels_waiting: int = 0
-    expired: int = 0
-    orphaned: int = 0
-    sampled_out: int = 0
-    versions: set[str] = set()
-    classes: set[str] = set()
-    group_values: dict[str, set[str]] = {}
-    unread: dict[str, int] = {}
-    explained_features: set[str] = set()
 
 
 class Counters:
@@ -141,6 +62,7 @@ class Counters:
         promised = {model.name: Promised.of(model) for model in models if model.fairness}
         self.promised = {name: one for name, one in promised.items() if one != NOTHING}
         """What promises have counted by group, beside classes; models without such a promise are not in it."""
+        self._sizes = Sizes(self.declared, self.promised)
         self._error_bounds = {model.name: model.error_bounds for model in models}
         self.versions: dict[tuple[str, str], Series] = {}
         self.models: dict[str, ModelSeries] = {}
@@ -324,7 +246,7 @@ class Counters:
 
         series.explained.add(attributions, told_once)
         attributes = self.promised.get(series.model, NOTHING).explained
-        counted = self._told_sums(series, _ATTRIBUTIONS, attributes, groups)
+        counted = self._told_sums(series, series_sizes.ATTRIBUTIONS, attributes, groups)
         for attribute, group in counted.items():
             _count(series.group_explained.setdefault(attribute, {}), group)
         explain(series.group_attributions, counted, [(names[name], amount) for name, amount in attributions.items()])
@@ -347,7 +269,7 @@ class Counters:
         told = self._admit(model.explained_features, published, most, "feature")
         if told not in (*features, metrics.OTHER) and not self._has_room():
             told = metrics.OTHER
-        self.series += 0 if told in features else SERIES_OF_FEATURE
+        self.series += 0 if told in features else series_sizes.SERIES_OF_FEATURE
         return told
 
     def count_unread(self, model: str, reasons: Sequence[Unread]) -> None:
@@ -361,7 +283,7 @@ class Counters:
         if name not in series.predicted:
             if name != metrics.OTHER and not self._has_room():
                 name = metrics.OTHER
-            self.series += 0 if name in series.predicted else self._series_of_class(series.model)
+            self.series += 0 if name in series.predicted else self._sizes.of_class(series.model)
         _count(series.predicted, name)
 
     def _told_apart(self, series: Series, predicted: str, actual: str) -> tuple[str, str]:
@@ -376,14 +298,14 @@ class Counters:
         if is_shown and actual in (predicted, metrics.OTHER):
             return predicted, actual
         if self._has_room():
-            self.series += self._series_of_pair(series.model)
+            self.series += self._sizes.of_pair(series.model)
             return predicted, actual
         if is_shown and predicted != metrics.OTHER:
             return predicted, metrics.OTHER
         folded = metrics.OTHER if predicted == actual else ANOTHER
         is_paid_for = folded == metrics.OTHER and metrics.OTHER in series.predicted
         if not is_paid_for and folded not in series.outcomes.get(metrics.OTHER, ()):
-            self.series += self._series_of_pair(series.model)
+            self.series += self._sizes.of_pair(series.model)
         return metrics.OTHER, folded
 
     def _told_group(self, series: Series, attribute: str, group: str, predicted: str, actual: str) -> str:
@@ -422,73 +344,9 @@ class Counters:
             return group
         if not self._has_room():
             return metrics.OTHER
-        self.series += self._series_of_sums(series.model, kind)
+        self.series += self._sizes.of_sums(series.model, kind)
         known.add(group)
         return group
-
-    def _series_of_pair(self, model: str) -> int:
-        """Series of a pair of classes: outcomes and settled ones, of all and of each attribute's group `other`."""
-        declared = self.declared.get(model)
-        return 2 * (1 + (len(declared.attributes) if declared else 0))
-
-    def _series_of_class(self, model: str) -> int:
-        """Series of a predicted class: its count, what is settled of it, its outcomes as right and as `other`.
-
-        And its count, and what is settled, in the group `other` of each attribute.
-        """
-        declared = self.declared.get(model)
-        return 4 + 2 * self._series_of_pair(model) + 2 * (len(declared.attributes) if declared else 0)
-
-    def _series_of_version(self, series: Series) -> int:
-        """Series that a version is published as."""
-        pairs = [
-            (predicted, actual)
-            for predicted, actuals in series.outcomes.items()
-            for actual in actuals
-            if predicted not in series.predicted or actual not in (predicted, metrics.OTHER)
-        ]
-        grouped = [
-            len(actuals)
-            for groups in series.groups.values()
-            for group, outcomes in groups.items()
-            if group != metrics.OTHER
-            for actuals in outcomes.values()
-        ]
-        predicted_grouped = [
-            len(classes)
-            for groups in series.grouped.values()
-            for group, classes in groups.items()
-            if group != metrics.OTHER
-        ]
-        makings = [counts for counts in (series.first_token, series.output_token) if any(counts)]
-        return (
-            VERSION_SERIES
-            + _series_of_histogram(series.latency)
-            + len(series.predicted) * self._series_of_class(series.model)
-            + len(pairs) * self._series_of_pair(series.model)
-            + 2 * sum(grouped)
-            + 2 * sum(predicted_grouped)
-            + 6 * sum(cell[0] > 0 for cell in series.bins)
-            + (3 if series.observed else 0)
-            + sum(map(len, series.bounded.values()))
-            + (2 if series.scored else 0)
-            + len(series.tokens)
-            + len(series.finish_reasons)
-            + sum(map(_series_of_histogram, makings))
-            + (1 if series.explained.count else 0)
-            + len(series.explained.features) * SERIES_OF_FEATURE
-            + self.promised.get(series.model, NOTHING).series  # of the groups `other`
-            + sum(
-                self._series_of_sums(series.model, kind) * sum(map(len, groups.values()))
-                for kind, groups in series.summed.items()
-            )
-        )
-
-    def _series_of_sums(self, model: str, kind: str) -> int:
-        """Series of a group's scores, of its exposure, of its attributions, or of its errors by a bound."""
-        if kind == _ATTRIBUTIONS:
-            return self.promised.get(model, NOTHING).of_explained
-        return {"scores": SERIES_OF_SCORES, "exposure": SERIES_OF_EXPOSURE}.get(kind, SERIES_OF_ERRORS)
 
     def _is_regression(self, model: str, predicted: Value) -> bool:
         declared = self.declared.get(model)
@@ -528,7 +386,7 @@ class Counters:
             series = self.models.get(name)
             if series is None:
                 series = self.models[name] = ModelSeries(name, [0] * (len(metrics.DELAY_BUCKETS) + 1))
-                self.series += _series_of_model(series)
+                self.series += series_sizes.of_model(series)
         return series
 
     def _is_full_of_models(self) -> bool:
@@ -554,7 +412,7 @@ class Counters:
             bins = [[0.0, 0.0, 0.0] for _ in range(metrics.CALIBRATION_BINS)]
             series = Series(parent.model, name, bounds, [0] * (len(bounds) + 1), bins)
             self.versions[parent.model, name] = series
-            self.series += self._series_of_version(series)
+            self.series += self._sizes.of_version(series)
         return series
 
     def _admit(self, known: set[str], value: str, cap: int, label: str) -> str:
@@ -634,36 +492,12 @@ class Counters:
         self.models = {series.model: series for series in models}
         self.folded = Counter(folded)
         for series in versions:
-            self._fold_texts(series)
-        self.series = sum(map(self._series_of_version, versions)) + sum(map(_series_of_model, models))
+            folded_names.fold(series, self._published_class, self._published_group)
+        self.series = sum(map(self._sizes.of_version, versions)) + sum(map(series_sizes.of_model, models))
         for model in models:
             model.classes = {name for name in model.classes if self._published_class(model.model, name) == name}
             for attribute, names in model.group_values.items():
                 names.intersection_update([name for name in names if self._published_group(attribute, name) == name])
-
-    def _fold_texts(self, series: Series) -> None:
-        def by_class(counts: dict[str, Any]) -> dict[str, Any]:
-            return _renamed(counts, lambda name: self._published_class(series.model, name))
-
-        def outcomes(counts: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-            return by_class({predicted: by_class(actuals) for predicted, actuals in counts.items()})
-
-        series.predicted = by_class(series.predicted)
-        series.outcomes = outcomes(series.outcomes)
-        for attribute, groups in series.groups.items():
-            named = {group: outcomes(counts) for group, counts in groups.items()}
-            series.groups[attribute] = _renamed(named, partial(self._published_group, attribute))
-        for attribute, classes in series.grouped.items():
-            named = {group: by_class(counts) for group, counts in classes.items()}
-            series.grouped[attribute] = _renamed(named, partial(self._published_group, attribute))
-        by_group: tuple[dict[str, dict[str, Any]], ...] = (
-            series.exposed,
-            series.group_explained,
-            series.group_attributions,
-        )
-        for kept in by_group:
-            for attribute, counts in kept.items():
-                kept[attribute] = _renamed(counts, partial(self._published_group, attribute))
 
     def _rebound(self, series: Series) -> Series:
         """Start a histogram anew when the platform file has given the model other buckets: counts cannot be split."""
@@ -684,22 +518,3 @@ def _count(counts: dict[str, int], name: str) -> None:
         counts[name] += 1
     else:
         counts[name] = 1
-
-
-def _series_of_model(model: ModelSeries) -> int:
-    """Series that a model is published as, over its versions: five counts, the delays of its labels, its maturity."""
-    return 6 + _series_of_histogram(model.delay) + len(model.unread)
-
-
-def _series_of_histogram(counts: Sequence[int]) -> int:
-    """One a bucket, with the sum and the count."""
-    return len(counts) + 2
-
-
-def _renamed(counts: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
-    """Counts under other names; those that get the same name are added up."""
-    renamed: dict[str, Any] = {}
-    for old, count in counts.items():
-        name = rename(old)
-        renamed[name] = sums(renamed[name], count) if name in renamed else count
-    return renamed

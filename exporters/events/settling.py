@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from exporters.events.counters import ModelSeries
 from exporters.events.group_sums import Deviation, GroupSums
 from exporters.events.outcomes import Grouped, Outcome, Outcomes, count_groups, sums
+from exporters.events.series import ModelSeries
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
 from midwatch.spec import model as spec

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import xxhash
 
-from exporters.events.counters import Counters, ModelSeries, NoDifferenceError, Series, is_number
+from exporters.events.counters import Counters, NoDifferenceError, is_number
 from exporters.events.inference_log import Half, Joined, RequestHalf, ResponseHalf
 from exporters.events.journal_time import Reading
 from exporters.events.lateness import Lateness
 from exporters.events.reasons import Reason, Unread
 from exporters.events.recent_ids import RecentIds
+from exporters.events.series import ModelSeries, Series
 from exporters.events.settling import Progress, Settled, Settling
 from exporters.events.waiting import Names, Waiting, WaitingHalf, WaitingLabel, WaitingPrediction, WaitingPredictions
 from midwatch.client.events import Label, Prediction, Value

@@ -19,9 +19,9 @@ from operator import add
 import msgspec
 
 from exporters.events.class_names import class_name
-from exporters.events.counters import TRACE_ID, Exemplar, ModelSeries, Series
 from exporters.events.inference_log import MAX_SECONDS
 from exporters.events.outcomes import Outcome, Outcomes, bin_of, count_groups, count_pair
+from exporters.events.series import TRACE_ID, Exemplar, ModelSeries, Series
 from exporters.events.state import State
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporters import collector
-from exporters.events.counters import SERIES_OF_FEATURE
+from exporters.events.series_sizes import SERIES_OF_FEATURE
 from exporters.events.store import Store
 from midwatch import metrics
 from midwatch.client.events import Prediction

@@ -11,7 +11,7 @@ import yaml
 from exporters import collector
 from exporters.events import ingest, journal
 from exporters.events.class_names import is_class_like
-from exporters.events.counters import ModelSeries, Series
+from exporters.events.series import ModelSeries, Series
 from exporters.events.state import State
 from exporters.events.store import Store, decode_events
 from midwatch import exposition, metrics

@@ -79,7 +79,8 @@ def spark_settings(objects: dict[str, Any]) -> dict[str, str]:
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    return selector["podSelector"]["matchLabels"].items() <= labels.items()
+    wanted: dict[str, str] = selector["podSelector"]["matchLabels"]
+    return wanted.items() <= labels.items()
 
 
 def test_executors_and_their_driver_reach_each_other_on_the_ports_of_sparks_settings(tmp_path: Path) -> None:
