@@ -176,8 +176,9 @@ def _waiting(platform: Platform) -> Iterator[Finding]:
     if settings.kafka is not None or waiting <= settings.max_waiting:
         return  # of a fleet on Kafka it is by partition
     message = (
-        f"{_rate(platform):g} predictions/s{_of_sample(settings)} for {format_duration(settings.label_retention)} are "
-        f"{waiting:,.0f}, and {settings.max_waiting:,} may wait: labels of the others would come for nothing"
+        f"{_written(_rate(platform))} predictions/s{_of_sample(settings)} "
+        f"for {format_duration(settings.label_retention)} are {waiting:,.0f}, "
+        f"and {settings.max_waiting:,} may wait: labels of the others would come for nothing"
     )
     holds = settings.max_waiting / waiting
     remedies = [f"set max_waiting to {math.ceil(waiting)}"]
@@ -221,6 +222,15 @@ def _rounded_down(share: float) -> str:
     digits = 2 - math.floor(math.log10(share * 100))
     percent = math.floor(share * 100 * 10**digits) / 10**digits
     return f"{percent:.{max(0, digits)}f}%"
+
+
+def _written(rate: float) -> str:
+    """Three digits, or more where a number has more before its point; a large one has no exponent.
+
+    >>> _written(23.148), _written(99.96), _written(1234567.0)
+    ('23.1', '100', '1,234,567')
+    """
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def _of_sample(settings: Exporter) -> str:
@@ -270,7 +280,7 @@ def _unstated(platform: Platform) -> Iterator[Finding]:
         most, of_one = settings.max_waiting, "exporter"
         if settings.kafka is not None:
             most, of_one = settings.kafka.max_waiting, "partition"
-        remedy += f"; {most:,} hold {most / kept:,.3g}/s of one {of_one}"
+        remedy += f"; {most:,} hold {_written(most / kept)}/s of one {of_one}"
     yield ("exporter",), message, remedy
 
 

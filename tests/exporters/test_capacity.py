@@ -137,6 +137,17 @@ def test_the_least_series_are_no_more_than_what_the_least_traffic_publishes_or_r
 # Predictions that wait ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("rate", "written"), [(1_234_567, "1,234,567"), (1_000_000, "1,000,000"), (12.5, "12.5")])
+def test_the_rate_that_does_not_hold_is_written_without_an_exponent(reading, rate: float, written: str) -> None:
+    (said,) = problems(reading(models(1, requests_per_second=rate), exporter={"max_waiting": 1000}))
+    assert said.startswith(f"exporter.max_waiting: {written} predictions/s for 1d are ")
+
+
+def test_the_rate_that_limits_would_hold_is_written_without_an_exponent(reading) -> None:
+    (said,) = warnings(reading(models(1, requests_per_second=None), exporter={"label_retention": "1m"}))
+    assert "2,000,000 hold 33,333/s of one exporter" in said
+
+
 def test_predictions_that_wait_are_rate_times_retention(reading) -> None:
     busy = models(10, requests_per_second=10)
     (said,) = problems(reading(busy))
