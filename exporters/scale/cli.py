@@ -68,9 +68,11 @@ def _problems(platform: Platform, document: Document, requests: float) -> list[P
     from exporters import capacity
     from exporters.scale import needs
 
-    loaded = needs.spread(platform, requests)
     if not platform.has_exporters:
         return [document.problem(*found) for found in _of_stream(platform, requests)]
+    have = capacity.exporters_of(platform)
+    each_of = max(have, needs.exporters_for(platform, requests))  # where there are too few, limits of as many as needed
+    loaded = needs.spread(platform, requests * have / each_of)
     return [
         *(document.problem(*found) for found in _of_exporters(platform, requests)),
         *capacity.find_problems(loaded, document),
@@ -87,9 +89,10 @@ def _of_stream(platform: Platform, requests: float) -> Iterator[Finding]:
 
 
 def _of_exporters(platform: Platform, requests: float) -> Iterator[Finding]:
+    from exporters import capacity
     from exporters.scale import needs
 
-    have, needed = needs.exporters_of(platform), needs.exporters_for(platform, requests)
+    have, needed = capacity.exporters_of(platform), needs.exporters_for(platform, requests)
     if have >= needed:
         return
     is_fleet = platform.exporter.kafka is not None

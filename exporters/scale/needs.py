@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from exporters import capacity
-from midwatch import jobs, scrape_size
+from midwatch import scrape_size
 from midwatch.spec.model import Platform
 
 EVENTS_PER_CORE = 109_963
 """Events a second of one exporter, durable, in batches of a hundred (`make bench FLAGS=exporter`)."""
-WAITING_BYTES = 176
-"""Memory of a prediction that waits: 236.3 MiB with a million of them, 68 MiB with none (the same)."""
 JOURNAL_BYTES = {"prediction": 248, "label": 81}
 """Bytes of the journal for a prediction with five features, and for its label, in frames of a thousand."""
 SETTLED_EVENTS = 2
@@ -26,8 +24,9 @@ KAFKA_EVENTS = 60_300
 """Events a second of one member that reads them from Kafka, joins included (`make bench FLAGS=kafka`). A partition has
 one reader, so that no partition may bring more."""
 
-STREAM_EVENTS = 26_300
-"""Events a second of one stream on two cores, broker and Java with it (`make bench FLAGS=stream`)."""
+STREAM_EVENTS = 57_700
+"""Events a second of one stream on two cores, broker and Java with it: the least of three runs (`make bench
+FLAGS=stream`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +55,6 @@ def spread(platform: Platform, requests: float) -> Platform:
         for model, share in zip(platform.models, shares, strict=True)
     ]
     return platform.model_copy(update={"models": models})
-
-
-def exporters_of(platform: Platform) -> int:
-    """How many exporters the platform file has that count: a judge of drift alone does not."""
-    return max(1, len(jobs.service_targets(platform, jobs.EXPORTER)) - jobs.has_judge_alone(platform))
 
 
 def exporters_for(platform: Platform, requests: float) -> int:
@@ -130,9 +124,9 @@ def _of(platform: Platform, requests: float) -> Iterator[Need]:
     )
     yield Need(
         what="memory for these, of all exporters",
-        amount=waiting * WAITING_BYTES / 2**30,
+        amount=waiting * capacity.WAITING_MEMORY / 2**30,
         unit="GiB",
-        basis=f"{WAITING_BYTES} bytes each at a million",
+        basis=f"{capacity.WAITING_MEMORY} bytes each at a million",
         is_extrapolated=waiting > 1e6,
     )
     yield Need(

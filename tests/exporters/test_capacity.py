@@ -152,7 +152,7 @@ def test_predictions_that_wait_are_rate_times_retention(reading) -> None:
     busy = models(10, requests_per_second=10)
     (said,) = problems(reading(busy))
     assert said.startswith("exporter.max_waiting: 100 predictions/s for 1d are 8,640,000, and 2,000,000 may wait")
-    assert "set max_waiting to 8640000, or label_retention to 20000s, or sample to 23.1%" in said
+    assert "set max_waiting to 8640000 (1.4 GiB of memory), or label_retention to 20000s, or sample to 23.1%" in said
     assert not problems(reading(busy, exporter={"max_waiting": 8_640_000}))
     assert not problems(reading(busy, exporter={"label_retention": "20000s"}))
     assert not problems(reading(busy, exporter={"sample": "23.1%"}))

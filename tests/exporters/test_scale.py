@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from exporters import capacity
 from exporters.scale import needs
 from tests.conftest import midwatch_here, platform, platform_document
 
@@ -73,6 +74,12 @@ def test_what_would_not_hold_is_said_with_its_line(tmp_path: Path) -> None:
     assert any("may wait" in one for one in messages)
 
 
+def test_limits_are_those_of_as_many_exporters_as_it_says_to_run(tmp_path: Path) -> None:
+    done = checked(tmp_path, "--requests", "1000000")
+    assert "run 19, and send" in done.stderr
+    assert f"set max_waiting to {-(-1_000_000 * 86_400 // 19)} (745.4 GiB of memory)" in done.stderr
+
+
 def test_what_holds_is_shown_as_a_table(tmp_path: Path) -> None:
     done = checked(tmp_path, "--requests", "10", exporter={"label_retention": "1h"})
     assert done.returncode == 0
@@ -85,7 +92,7 @@ def test_a_judge_of_drift_counts_nothing(tmp_path: Path) -> None:
     drift = {"reference": "reference.parquet", "features": {"amount": "numeric"}, "methods": ["psi", "ks"]}
     models = [{**platform_document()["models"][0], "drift": drift}]
     exporter = {"label_retention": "1s", "kafka": KAFKA, "targets": ["a:9500", "b:9500", "judge:9500"]}
-    assert needs.exporters_of(platform(models=models, exporter=exporter)) == 2
+    assert capacity.exporters_of(platform(models=models, exporter=exporter)) == 2
     done = checked(tmp_path, "--requests", "90000", exporter=exporter, models=models)
     assert (
         "2 of 3 exporters that 90,000 requests/s need: events would wait in the topic; run 3, with as many"
@@ -98,4 +105,4 @@ def test_a_platform_without_exporters_needs_streams(tmp_path: Path) -> None:
     assert checked(tmp_path, "--requests", "1000", stream=stream).returncode == 0
     done = checked(tmp_path, "--requests", "100000", stream=stream)
     assert (done.returncode, "exporters, a core each" in done.stdout) == (1, False)
-    assert "stream: 1 of 8 streams of two cores that 100,000 requests/s need" in done.stderr
+    assert "stream: 1 of 4 streams of two cores that 100,000 requests/s need" in done.stderr
