@@ -327,6 +327,8 @@ _PATTERNS = {
     r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": "a quantity of Kubernetes, such as 500m or 10Gi",
     r"^(/[A-Za-z0-9._-]+)+$": "a folder in a container; write it from / on, such as /run/secrets/pager",
     r"^https?://": "an address; write it with http:// or https://",
+    r"^[1-9][0-9]*[mg]$": "an amount of memory as Java has it, such as 512m or 2g",
+    r"^[a-z][a-z0-9+.-]*://\S+$": "the address of a store; write its scheme, as s3a://bucket/stream",
     TOPIC_PATTERN: "a topic of Kafka; write at most 249 letters, digits, ., _ and -, such as predictions",
     values.NAMESPACED_NAME_PATTERN: "a namespace and a name; write NAMESPACE/NAME, such as training/train",
     canary.FIELD_PATTERN: "a field of a Rollout, such as metadata.annotations['stable'] or spec.template.metadata.name",
