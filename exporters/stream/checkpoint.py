@@ -1,4 +1,4 @@
-"""What Spark's checkpoint says of a batch: which records it takes."""
+"""What Spark's checkpoint says of batches: which records one takes, and which is done."""
 
 from __future__ import annotations
 
@@ -21,15 +21,30 @@ def offsets(spark: Any, checkpoint: str, batch: int) -> str:
     Spark writes them before the batch begins, in lines behind a version and the batch's settings. Those have the time
     of the plan, which tells nothing of records. CheckpointError where they cannot be read.
     """
-    jvm = spark._jvm
     try:
-        path = jvm.org.apache.hadoop.fs.Path(f"{checkpoint}/offsets/{batch}")
-        system = path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+        path, system = _found(spark, f"{checkpoint}/offsets/{batch}")
         stream = system.open(path)
         try:
-            text = str(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+            text = str(spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
         finally:
             stream.close()
     except Py4JError as error:
         raise CheckpointError(f"{checkpoint}/offsets/{batch}: cannot be read: {reason(error)}") from error
     return sha256("\n".join(text.split("\n")[2:]).encode()).hexdigest()
+
+
+def committed(spark: Any, checkpoint: str) -> int:
+    """The last batch that Spark knows to be done, -1 without any; CheckpointError where that cannot be read."""
+    try:
+        path, system = _found(spark, f"{checkpoint}/commits")
+        listed = system.listStatus(path) if system.exists(path) else ()
+        names = [str(one.getPath().getName()) for one in listed]
+    except Py4JError as error:
+        raise CheckpointError(f"{checkpoint}/commits: cannot be read: {reason(error)}") from error
+    return max((int(name) for name in names if name.isdecimal()), default=-1)
+
+
+def _found(spark: Any, address: str) -> tuple[Any, Any]:
+    """Hadoop's path of an address, and the file system that has it."""
+    path = spark._jvm.org.apache.hadoop.fs.Path(address)
+    return path, path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())

@@ -180,15 +180,28 @@ class Ledger:
                     )
                 return False
             if batch != newest + 1:
-                raise LedgerError(
-                    f"{self.path} has {newest + 1} batches, and the checkpoint goes on with number {batch}: they are "
-                    f"not of one time, as after a restore of one of them; restore both together, or begin both anew"
-                )
+                raise self._of_another_time(newest, batch)
             connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", (query, batch, time.time(), offsets))
             found = ((batch, place, *row) for place, row in enumerate(rows))
             connection.executemany("INSERT INTO found VALUES (?, ?, ?, ?, ?)", found)
             _write(connection, pieces)
         return True
+
+    def ensure_has(self, batch: int) -> None:
+        """LedgerError unless it has a batch that Spark knows to be done: a ledger always has it before Spark does.
+
+        Without this an empty one would say nothing, and count nothing, until there is something new to read.
+        """
+        with self._connected() as connection:
+            (newest,) = connection.execute("SELECT coalesce(max(batch), -1) FROM batches").fetchone()
+        if batch > newest:
+            raise self._of_another_time(newest, batch + 1)
+
+    def _of_another_time(self, newest: int, batch: int) -> LedgerError:
+        return LedgerError(
+            f"{self.path} has {newest + 1} batches, and the checkpoint goes on with number {batch}: they are "
+            f"not of one time, as after a restore of one of them; restore both together, or begin both anew"
+        )
 
     def batches(self) -> list[tuple[int, float]]:
         """Batches that are taken, and when (seconds since the epoch)."""

@@ -105,12 +105,13 @@ class Query:
     def start(self, found: Any, checkpoint: str, every: float | None, topics_now: TopicIds = dict) -> None:
         """Start: a batch every so many seconds, or all that is there and no more.
 
-        Raises LedgerError when the ledger is another checkpoint's or a topic was created again, WorkersError when a
-        cluster's workers cannot work, StreamError when Spark refuses the checkpoint.
+        Raises LedgerError when the ledger is another checkpoint's, lacks batches that are done or a topic was created
+        again, WorkersError when a cluster's workers cannot work, StreamError when Spark refuses the checkpoint.
         """
         workers.ensure_ready(found.sparkSession, checkpoint)
         self._topics_now, self._topics = topics_now, topics_now()
         self._ledger.ensure_topics(self._topics)
+        self._ledger.ensure_has(checkpoints.committed(found.sparkSession, checkpoint))
         self._offsets = partial(checkpoints.offsets, found.sparkSession, checkpoint)
         writer = found.writeStream.foreachBatch(self.take).option("checkpointLocation", checkpoint)
         trigger = {"availableNow": True} if every is None else {"processingTime": f"{round(every * 1000)} milliseconds"}
