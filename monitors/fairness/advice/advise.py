@@ -16,7 +16,7 @@ from monitors.fairness.advice.fetch import Scored
 from monitors.fairness.advice.proposal import Kind, Proposal
 from monitors.fairness.advice.scene import Late, Scene, Sent
 from monitors.fairness.bounds import Unlabelled
-from monitors.fairness.fetch import Cell, Version, at_once
+from monitors.fairness.fetch import Cell, at_once
 from monitors.fairness.looks import Look
 from monitors.fairness.measures import MEASURES, Cells
 from monitors.fairness.projection import Floats
@@ -49,28 +49,21 @@ class Advice:
 
 def advise(querier: Querier, look: Look, version: str | None) -> list[Advice]:
     """Proposals for what was judged in one look; QueryError where Prometheus does not answer."""
-    scored = fetch.ask(querier, look.models, look.window)
+    lack = {one.model for one in look.findings if one.ungrouped.matters(one.promise.min_events)}
+    scored = fetch.ask(querier, look.models, look.window, lack)
     by_promise: dict[tuple[str, str, tuple[str, ...]], list[Finding]] = defaultdict(list)
     for one in look.findings:
         if version in (None, one.version):
             by_promise[one.model, one.version, one.promise.key].append(one)
     by_name = {model.name: model for model in look.models}
-    lack = {one.model for one in look.findings if one.ungrouped.matters(one.promise.min_events)}
-    sent = fetch.attributes(querier, [by_name[name] for name in lack], look.window) if lack else {}
-    return [_advice(by_name[own[0].model], tuple(own), look, scored, sent) for own in by_promise.values()]
+    return [_advice(by_name[own[0].model], tuple(own), look, scored) for own in by_promise.values()]
 
 
-def _advice(
-    model: Model,
-    findings: tuple[Finding, ...],
-    look: Look,
-    scored: Scored,
-    sent: Mapping[Version, Mapping[str, Floats]],
-) -> Advice:
+def _advice(model: Model, findings: tuple[Finding, ...], look: Look, scored: Scored) -> Advice:
     kept = Advice(findings=findings, proposals=())
     if kept.is_kept:
         return kept
-    proposals = list(_proposals(_scene(model, findings, look, scored, sent)))
+    proposals = list(_proposals(_scene(model, findings, look, scored)))
     return Advice(findings=findings, proposals=tuple(sorted(proposals, key=lambda one: not one.fits)))
 
 
@@ -99,13 +92,7 @@ def _proposals(scene: Scene) -> Iterator[Proposal]:
             yield propose(scene)
 
 
-def _scene(
-    model: Model,
-    findings: tuple[Finding, ...],
-    look: Look,
-    scored: Scored,
-    sent: Mapping[Version, Mapping[str, Floats]],
-) -> Scene:
+def _scene(model: Model, findings: tuple[Finding, ...], look: Look, scored: Scored) -> Scene:
     first = findings[0]
     version, compared = (first.model, first.version), first.promise.compared
     groups = tuple(rate.group for rate in first.judgement.rates)
@@ -121,11 +108,11 @@ def _scene(
         missing=missing,
         late=Late(unlabelled=max(float(missing.positive.sum() + missing.negative.sum()), came), came=came),
         scores=scored.scores(version, compared, groups, look.window.size),
-        sent=_sent(max(findings, key=lambda one: one.ungrouped.number), look, sent),
+        sent=_sent(max(findings, key=lambda one: one.ungrouped.number), look, scored),
     )
 
 
-def _sent(finding: Finding, look: Look, sent: Mapping[Version, Mapping[str, Floats]]) -> Sent:
+def _sent(finding: Finding, look: Look, scored: Scored) -> Sent:
     """What was sent since the counting that a finding is of began."""
     promise, window, asked = finding.promise, look.window, look.asked
     version = finding.model, finding.version
@@ -146,7 +133,7 @@ def _sent(finding: Finding, look: Look, sent: Mapping[Version, Mapping[str, Floa
         total=total[begun:],
         start=window.start + window.block * first,
         block=window.block,
-        by_name={name: float(row[first:].sum()) for name, row in sent.get(version, {}).items()},
+        by_name={name: float(row[first:].sum()) for name, row in scored.sent.get(version, {}).items()},
         every=float(sum(row[first:].sum() for row in every)),
         others={
             other: said.share

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,13 +32,14 @@ _LATE_SPLIT = frozenset({"__name__", "result"})
 class Scored:
     """Labelled predictions by version and cell (attribute, group, score bin), how many are positive, and late labels.
 
-    `late` has, by version, how many predictions got a label after they were settled without one. `queries` gave it.
+    `late` has, by version, how many predictions got a label after they were settled without one; `sent` those that have
+    each attribute that is counted, promised or not, by version and block.
     """
 
     outcomes: Mapping[Version, Cells] = field(default_factory=dict)
     positives: Mapping[Version, Cells] = field(default_factory=dict)
     late: Mapping[Version, float] = field(default_factory=dict)
-    queries: tuple[str, ...] = ()
+    sent: Mapping[Version, Mapping[str, Floats]] = field(default_factory=dict)
 
     def scores(self, version: Version, attribute: str, groups: Sequence[str], blocks: int) -> Scores | None:
         """Histograms of some groups by block; None where none were counted."""
@@ -54,37 +55,37 @@ class Scored:
         return Scores(positives=positive, negatives=np.maximum(counts(outcomes) - positive, 0.0))
 
 
-def ask(querier: Querier, models: Sequence[Model], window: Window) -> Scored:
-    """Ask for what proposals need; QueryError where Prometheus does not answer."""
-    queries: list[str] = []
+def ask(querier: Querier, models: Sequence[Model], window: Window, lacking: Collection[str]) -> Scored:
+    """Ask for what proposals need, of models in `lacking` for the attributes that they send.
+
+    QueryError where Prometheus does not answer.
+    """
     scoring = [model for model in models if any(promise.counts_scores for promise in model.fairness)]
 
     def counts(metric: metrics.Metric) -> Mapping[Version, Cells]:
         query = fetch.selected(metric, scoring)
-        queries.append(str(query))
         return fetch.counted(fetch.points(querier, query, window), window)
 
     def late() -> dict[Version, float]:
         query = promql.select(metrics.LATE_LABELS, model=fetch.any_of(sorted(model.name for model in models)))
-        queries.append(str(query))
         return _late(fetch.points(querier, query, window), window)
+
+    def sent() -> dict[Version, dict[str, Floats]]:
+        query = promql.select(metrics.GROUP_PREDICTIONS, model=fetch.any_of(sorted(lacking)))
+        return _sent(fetch.counted(fetch.points(querier, query, window), window), window)
 
     return Scored(
         outcomes=counts(metrics.SETTLED_GROUP_SCORED_OUTCOMES) if scoring else {},
         positives=counts(metrics.SETTLED_GROUP_POSITIVES) if scoring else {},
         late=late(),
-        queries=tuple(queries),
+        sent=sent() if lacking else {},
     )
 
 
-def attributes(querier: Querier, models: Sequence[Model], window: Window) -> dict[Version, dict[str, Floats]]:
-    """Predictions of some models that have each attribute that is counted, promised or not, by version and block.
-
-    QueryError where Prometheus does not answer.
-    """
-    query = promql.select(metrics.GROUP_PREDICTIONS, model=fetch.any_of(sorted(model.name for model in models)))
+def _sent(counted: Mapping[Version, Cells], window: Window) -> dict[Version, dict[str, Floats]]:
+    """Predictions that have each attribute, by version."""
     found: dict[Version, dict[str, Floats]] = {}
-    for version, cells in fetch.counted(fetch.points(querier, query, window), window).items():
+    for version, cells in counted.items():
         by_name: dict[str, Floats] = defaultdict(lambda: np.zeros(window.size))
         for (attribute, *_), row in cells.items():
             by_name[attribute] += row
